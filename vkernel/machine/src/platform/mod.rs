@@ -1,0 +1,39 @@
+//! The PC around the processors: what they reach through ports, MMIO and the APIC, and nothing of how they
+//! execute.
+//!
+//! A device is a pure register machine with its wiring in the board. It is given the time, it never asks.
+
+pub mod layout;
+
+use boundary::{LandmarkKind, VirtualTime};
+
+/// Who accesses a device, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    /// The vCPU; decides whose local APIC answers.
+    pub vcpu: u8,
+    /// Guest time of the access.
+    pub now: VirtualTime,
+}
+
+/// What waits for a vCPU at its local APIC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signals {
+    /// An interrupt above the processor priority (LAPIC or, in virtual wire mode, the PIC).
+    pub interrupt: bool,
+    /// A non-maskable interrupt.
+    pub nmi: bool,
+    /// INIT.
+    pub init: bool,
+    /// A start-up IPI.
+    pub sipi: bool,
+}
+
+/// An interrupt that a vCPU acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// The vector to deliver.
+    pub vector: u8,
+    /// Where it came from, for the landmark.
+    pub kind: LandmarkKind,
+}
