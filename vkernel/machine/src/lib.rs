@@ -7,4 +7,10 @@
 #![deny(unsafe_code)]
 
 pub mod archive;
+pub mod clock;
+pub mod cpu;
+pub mod engine;
+pub mod mem;
 pub mod platform;
+pub mod system;
+pub mod tlb;

@@ -3,6 +3,7 @@
 //!
 //! A device is a pure register machine with its wiring in the board. It is given the time, it never asks.
 
+pub mod board;
 pub mod layout;
 
 use boundary::{LandmarkKind, VirtualTime};

@@ -1,0 +1,15 @@
+//! The integer instructions.
+
+use super::core::Core;
+use super::exception::Exec;
+use iced_x86::Instruction;
+
+/// Executes an instruction of this family; `None` if it belongs to another.
+pub fn execute(_core: &mut Core<'_>, _instruction: &Instruction) -> Option<Exec> {
+    None
+}
+
+/// Whether the instruction may carry LOCK: a read-modify-write form with a memory destination.
+pub fn lock_allowed(_instruction: &Instruction) -> bool {
+    true
+}

@@ -1,0 +1,13 @@
+//! The system instructions.
+
+use super::core::Core;
+use super::exception::Exec;
+use iced_x86::Instruction;
+
+/// Executes an instruction of this family; `None` if it belongs to another.
+pub fn execute(_core: &mut Core<'_>, _instruction: &Instruction) -> Option<Exec> {
+    None
+}
+
+/// Delivers an exception raised by the instruction at RIP, with double and triple fault escalation.
+pub fn deliver_exception(_core: &mut Core<'_>, _exception: super::exception::Exception) {}

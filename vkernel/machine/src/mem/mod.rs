@@ -1,0 +1,10 @@
+//! Guest physical memory: the RAM itself, what is known of each page, and digests of it.
+//!
+//! Knows nothing of processors or devices; `crate::system::System` joins it with the translation caches and
+//! the platform.
+
+mod digest;
+mod ram;
+
+pub use digest::page_hash;
+pub use ram::{Memory, PAGE_BYTES, PageTableLevel};
