@@ -7,4 +7,5 @@
 #![deny(unsafe_code)]
 
 pub mod archive;
+pub mod boot;
 pub mod platform;
