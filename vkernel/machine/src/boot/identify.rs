@@ -17,7 +17,7 @@ pub fn probe(kernel: &[u8]) -> Result<BootProtocol, BootError> {
     if elf::is_elf(kernel) {
         return probe_elf(&Elf::parse(kernel)?, kernel);
     }
-    if multiboot1::find_header(kernel).is_some() {
+    if multiboot1::is_flat_kernel(kernel) {
         return Ok(BootProtocol::Multiboot1);
     }
     Err(what_else(kernel))
@@ -202,7 +202,8 @@ mod tests {
         let text = multiboot_header(0);
         let elf = ElfSample::new(false).segment(0x10_0000, 0x10_0000, &text, 64);
         assert_eq!(probe(&elf.build()), Ok(BootProtocol::Multiboot1));
-        assert_eq!(probe(&text), Ok(BootProtocol::Multiboot1));
+        assert_eq!(probe(&multiboot_header(1 << 16)), Ok(BootProtocol::Multiboot1));
+        assert!(probe(&text).is_err(), "neither addresses nor an ELF file");
     }
 
     #[test]

@@ -220,3 +220,143 @@ fn put_identity_map(loader: &mut Loader<'_>) -> Result<u64, BootError> {
     }
     Ok(root)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{BzImage, ElfSample, MIB, SampleMemory, Setup};
+    use super::super::{Mode, probe};
+    use super::*;
+    use boundary::{BootProtocol, Role};
+
+    fn bzimage(sample: &BzImage) -> Setup {
+        Setup::new(BootProtocol::LinuxBzImage, sample.build())
+    }
+
+    /// Walks the page tables as a processor would.
+    fn translate(memory: &SampleMemory, root: u64, vaddr: u64) -> u64 {
+        let top = memory.u64(root + (vaddr >> 39 & 0x1ff) * 8);
+        let pointer = memory.u64((top & !0xfff) + (vaddr >> 30 & 0x1ff) * 8);
+        let entry = memory.u64((pointer & !0xfff) + (vaddr >> 21 & 0x1ff) * 8);
+        assert_eq!((top & 3, pointer & 3, entry & 0x83), (3, 3, 0x83));
+        (entry & !0x1f_ffff) + (vaddr & 0x1f_ffff)
+    }
+
+    #[test]
+    fn a_bzimage_is_entered_at_its_64_bit_entry_with_the_zero_page_in_rsi() {
+        let sample = BzImage::default();
+        let (entry, memory) = bzimage(&sample).load().unwrap();
+        assert_eq!(entry.rip, 0x100_0200);
+        assert_eq!(memory.bytes(0x100_0000, sample.code.len()), sample.code);
+        let page = entry.general[RSI];
+        assert_eq!(memory.bytes(page + 0x202, 4), b"HdrS");
+        assert_eq!(memory.bytes(page + 0x210, 1), [0xff]);
+        assert_eq!(memory.bytes(page + 0x1ef, 1), [0], "the sentinel says that the page was zeroed");
+        assert_eq!(memory.u32(page + 0x214), 0x100_0000);
+        assert_eq!(memory.u64(page + 0x258), sample.pref_address);
+        assert_eq!(memory.string(u64::from(memory.u32(page + 0x228))), "console=ttyS0");
+        assert_eq!(memory.u64(page + 0x70), 0xe_0020);
+        assert_eq!(memory.bytes(page + 0x1e8, 1), [3]);
+        assert_eq!(memory.u64(page + 0x2d0 + 40), MIB);
+        let setup_data = memory.u64(page + 0x250);
+        assert_eq!((memory.u64(setup_data), memory.u32(setup_data + 8)), (0, 9));
+        assert_eq!(memory.u32(page + 0x21c), 0, "no initrd");
+    }
+
+    #[test]
+    fn the_first_four_gib_are_mapped_to_themselves() {
+        let (entry, memory) = bzimage(&BzImage::default()).load().unwrap();
+        assert_eq!(entry.mode, Mode::Long64 { page_table_paddr: entry.cr3 });
+        for vaddr in [0, 0x12_3456, 0x4000_0000, 0xdead_beef, 0xffff_ffff] {
+            assert_eq!(translate(&memory, entry.cr3, vaddr), vaddr);
+        }
+        assert_eq!(memory.u64(entry.gdt.base + 0x10), entry.segments[1].descriptor());
+        assert_eq!(memory.u64(entry.gdt.base + 0x18), entry.segments[3].descriptor());
+    }
+
+    #[test]
+    fn initrds_are_joined_with_padding_and_placed_high() {
+        let setup =
+            bzimage(&BzImage::default()).image(Role::Initrd, b"first", "").image(Role::Initrd, b"second", "");
+        let (entry, memory) = setup.load().unwrap();
+        let page = entry.general[RSI];
+        let start = u64::from(memory.u32(page + 0x218));
+        assert_eq!(start, 64 * MIB - 4096);
+        assert_eq!(memory.u32(page + 0x21c), 14);
+        assert_eq!(memory.bytes(start, 14), b"first\0\0\0second");
+    }
+
+    #[test]
+    fn an_initrd_stays_below_the_kernels_limit() {
+        let sample = BzImage { initrd_addr_max: 0x2ff_ffff, ..BzImage::default() };
+        let (entry, memory) = bzimage(&sample).image(Role::Initrd, &[7; 5000], "").load().unwrap();
+        assert_eq!(memory.u32(entry.general[RSI] + 0x218), 0x2ff_e000);
+    }
+
+    #[test]
+    fn too_little_memory_says_how_much_is_needed() {
+        let sample = BzImage { init_size: 0x400_0000, ..BzImage::default() };
+        let error = bzimage(&sample).load().err().unwrap();
+        assert!(error.to_string().contains("-m 80m"), "{error}");
+        assert!(bzimage(&sample).ram(80 * MIB).load().is_ok());
+    }
+
+    #[test]
+    fn memory_for_the_initrd_is_counted_too() {
+        let sample = BzImage { pref_address: 0x20_0000, init_size: 0x40_0000, ..BzImage::default() };
+        let with_initrd =
+            |ram_bytes| bzimage(&sample).ram(ram_bytes).image(Role::Initrd, &[1; 0x20_0000], "").load();
+        let error = with_initrd(6 * MIB).err().unwrap();
+        assert!(error.to_string().contains("-m 8m"), "{error}");
+        assert!(with_initrd(8 * MIB).is_ok());
+    }
+
+    #[test]
+    fn a_command_line_beyond_the_kernels_limit_is_refused() {
+        let sample = BzImage { cmdline_size: 20, ..BzImage::default() };
+        assert!(bzimage(&sample).command_line(&"x".repeat(20)).load().is_ok());
+        let error = bzimage(&sample).command_line(&"x".repeat(21)).load().err();
+        assert_eq!(error, Some(BootError::CommandLineTooLong { length_bytes: 21, limit_bytes: 20 }));
+    }
+
+    #[test]
+    fn kernels_that_cannot_be_entered_are_refused_with_the_reason() {
+        let refusal = |sample: BzImage| probe(&sample.build()).unwrap_err().to_string();
+        assert!(refusal(BzImage { version: 0x0205, ..BzImage::default() }).contains("2.05"));
+        assert!(refusal(BzImage { xloadflags: 0, ..BzImage::default() }).contains("32-bit"));
+        let short = BzImage { code: vec![0; 0x400], ..BzImage::default() };
+        assert!(refusal(short).contains("cut short"));
+    }
+
+    #[test]
+    fn a_kernel_that_cannot_move_is_loaded_at_its_address_or_not_at_all() {
+        let sample = |pref_address| BzImage { relocatable: 0, pref_address, ..BzImage::default() };
+        assert_eq!(bzimage(&sample(0x12_3000)).load().unwrap().0.rip, 0x12_3200);
+        assert!(matches!(bzimage(&sample(0x9_0000)).load(), Err(BootError::NoRoom { .. })));
+        assert!(matches!(bzimage(&sample(u64::MAX)).load(), Err(BootError::Malformed { offset: 0x258, .. })));
+    }
+
+    #[test]
+    fn a_vmlinux_is_entered_at_its_physical_entry_with_a_zero_page_made_for_it() {
+        let elf = ElfSample::new(true)
+            .segment(0x100_0000, 0xffff_ffff_8100_0000, b"Linux version 6.1", 0x1000)
+            .segment(0x180_0000, 0, b"percpu", 0x1000)
+            .entry(0x100_0000);
+        let kernel = elf.build();
+        assert_eq!(probe(&kernel), Ok(BootProtocol::LinuxElf));
+        let (entry, memory) =
+            Setup::new(BootProtocol::LinuxElf, kernel).image(Role::Initrd, b"initrd", "").load().unwrap();
+        assert_eq!(entry.rip, 0x100_0000);
+        assert_eq!(memory.bytes(0x180_0000, 6), b"percpu");
+        let page = entry.general[RSI];
+        assert_eq!(memory.bytes(page + 0x1fe, 2), [0x55, 0xaa]);
+        assert_eq!(memory.bytes(page + 0x202, 4), b"HdrS");
+        assert_eq!(memory.bytes(page + 0x07, 1), [80]);
+        assert_eq!(memory.u32(page + 0x21c), 6);
+    }
+
+    #[test]
+    fn a_lost_image_is_named() {
+        let error = bzimage(&BzImage::default()).without_media().load().err().unwrap().to_string();
+        assert!(error.contains("image0") && error.contains("--image"), "{error}");
+    }
+}

@@ -44,6 +44,9 @@ impl<'a> Loader<'a> {
 
     /// Writes to a place that was claimed, or that belongs to the firmware.
     pub(crate) fn put(&mut self, paddr: u64, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         assert!(
             self.memory.write(paddr, bytes),
             "the memory map calls {paddr:#x} RAM and the memory does not"
@@ -77,21 +80,16 @@ impl<'a> Loader<'a> {
 
     /// Claims the range a kernel must be loaded at.
     pub(crate) fn claim_kernel(&mut self, range: Range<u64>) -> Result<(), BootError> {
-        self.space.claim(range.clone()).map_err(|refusal| {
-            let ends_in_ram = range.end <= self.power_on.ram_bytes.min(layout::PCI_HOLE);
-            match refusal {
-                Refusal::NotRam if !ends_in_ram && range.end <= layout::PCI_HOLE => {
-                    self.too_little("the kernel", range.end)
-                }
-                Refusal::NotRam => {
-                    no_room("the kernel", &range, "there is no RAM: link it to another address")
-                }
-                Refusal::Taken => no_room(
-                    "a part of the kernel",
-                    &range,
-                    "another part, or the BIOS data area, is there: link it to another address",
-                ),
+        self.space.claim(range.clone()).map_err(|refusal| match refusal {
+            Refusal::NotRam if range.end > self.power_on.ram_bytes && range.end <= layout::PCI_HOLE => {
+                self.too_little("the kernel", range.end)
             }
+            Refusal::NotRam => no_room("the kernel", &range, "there is no RAM: link it to another address"),
+            Refusal::Taken => no_room(
+                "a part of the kernel",
+                &range,
+                "another part, or the BIOS data area, is there: link it to another address",
+            ),
         })
     }
 
@@ -135,7 +133,7 @@ impl<'a> Loader<'a> {
         }
         let within = EXTENDED_RAM..limit.min(FOUR_GIB);
         let Some(start) = self.space.claim_highest(length_bytes, PAGE_BYTES, within.clone()) else {
-            let needed = kernel_end.saturating_add(length_bytes).saturating_add(PAGE_BYTES);
+            let needed = kernel_end.next_multiple_of(PAGE_BYTES) + length_bytes.next_multiple_of(PAGE_BYTES);
             return Err(if needed > self.power_on.ram_bytes && needed <= within.end.min(layout::PCI_HOLE) {
                 self.too_little("the kernel with its initrd", needed)
             } else {
@@ -157,10 +155,10 @@ impl<'a> Loader<'a> {
         Ok(Some(start..at))
     }
 
-    /// Writes the GDT of an entry state into a page whose rest is a small stack.
+    /// A page for the GDT, and the top of a small stack in the rest of it.
     ///
-    /// No protocol here promises a stack. With one, a kernel that pushes before it sets up its own fails
-    /// less mysteriously, and a debugger has something to show.
+    /// No protocol here promises a stack. With one, a kernel that pushes before it sets up its own does not
+    /// write over something else.
     pub(crate) fn claim_gdt_and_stack(&mut self) -> Result<(u64, u64), BootError> {
         let page = self.claim_low("the GDT", PAGE_BYTES, PAGE_BYTES)?;
         Ok((page, page + PAGE_BYTES))

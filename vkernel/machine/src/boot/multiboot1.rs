@@ -49,6 +49,14 @@ pub(crate) fn find_header(kernel: &[u8]) -> Option<u64> {
     })
 }
 
+/// Whether this has a Multiboot header that says by itself where to load the file.
+pub(crate) fn is_flat_kernel(kernel: &[u8]) -> bool {
+    find_header(kernel).is_some_and(|header| {
+        let flags = View::new(FORMAT, kernel).u32(header + 4);
+        flags.is_ok_and(|flags| flags & HAS_ADDRESSES != 0)
+    })
+}
+
 /// Loads a Multiboot kernel.
 pub(crate) fn load(
     loader: &mut Loader<'_>,
@@ -130,7 +138,7 @@ fn put_modules(
     for loaded in images {
         let length_bytes = loaded.bytes.len() as u64;
         let paddr = loader.space.claim_lowest(length_bytes, PAGE_BYTES, end..FOUR_GIB).ok_or_else(|| {
-            loader.too_little("the kernel with its modules", end + length_bytes + PAGE_BYTES)
+            loader.too_little("the kernel with its modules", end.next_multiple_of(PAGE_BYTES) + length_bytes)
         })?;
         loader.put(paddr, &loaded.bytes);
         end = paddr + length_bytes;
@@ -183,4 +191,110 @@ fn memory_map_bytes(memory_map: &[MapEntry]) -> Vec<u8> {
         put_u32(slot, 20, entry.kind.e820());
     }
     map
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{ElfSample, MIB, Setup, multiboot_header};
+    use super::super::{Mode, probe};
+    use super::*;
+    use boundary::{BootProtocol, Role};
+
+    /// A header with addresses, then some text; the header is to be at `paddr`.
+    fn header_with_addresses(paddr: u32, load_end: u32, bss_end: u32, entry: u32) -> Vec<u8> {
+        let mut bytes = multiboot_header(HAS_ADDRESSES);
+        for word in [paddr, paddr, load_end, bss_end, entry] {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        bytes.extend_from_slice(b"text of the kernel");
+        bytes
+    }
+
+    fn setup(kernel: Vec<u8>) -> Setup {
+        assert_eq!(probe(&kernel), Ok(BootProtocol::Multiboot1));
+        Setup::new(BootProtocol::Multiboot1, kernel)
+    }
+
+    #[test]
+    fn elf_kernels_of_both_classes_are_loaded_by_their_program_headers() {
+        for is_64 in [false, true] {
+            let elf = ElfSample::new(is_64)
+                .segment(0x10_0000, 0xc010_0000, &multiboot_header(3), 0x4000)
+                .entry(0xc010_0010);
+            let (entry, memory) = setup(elf.build()).load().unwrap();
+            assert_eq!((entry.rip, entry.mode), (0x10_0010, Mode::Protected32));
+            assert_eq!(entry.general[RAX], 0x2bad_b002);
+            assert_eq!(memory.u32(0x10_0000), HEADER_MAGIC);
+        }
+    }
+
+    #[test]
+    fn addresses_in_the_header_override_the_elf_file() {
+        let text = header_with_addresses(0x20_0000, 0x20_0020, 0x20_8000, 0x20_0010);
+        let elf = ElfSample::new(true).segment(0x10_0000, 0x10_0000, &text, 0x4000);
+        let (entry, memory) = setup(elf.build()).image(Role::Module, b"m", "").load().unwrap();
+        assert_eq!(entry.rip, 0x20_0010);
+        assert_eq!(memory.u32(0x20_0000), HEADER_MAGIC);
+        assert_eq!(memory.u32(0x10_0000), 0, "the program headers were not followed");
+        assert_eq!(memory.bytes(0x20_0020, 4), [0; 4], "loading stops at the load end address");
+        let list = u64::from(memory.u32(entry.general[RBX] + 24));
+        assert_eq!(memory.u32(list), 0x20_8000, "modules start after the bss");
+    }
+
+    #[test]
+    fn a_flat_kernel_is_loaded_to_the_end_of_the_file() {
+        let (entry, memory) = setup(header_with_addresses(0x10_0000, 0, 0, 0x10_0020)).load().unwrap();
+        assert_eq!(entry.rip, 0x10_0020);
+        assert_eq!(memory.bytes(0x10_0020, 18), b"text of the kernel");
+    }
+
+    #[test]
+    fn the_information_block_has_everything() {
+        let setup = setup(header_with_addresses(0x10_0000, 0, 0, 0x10_0020))
+            .image(Role::Module, &[1; 5000], "smp=2")
+            .image(Role::Initrd, b"second", "");
+        let (entry, memory) = setup.load().unwrap();
+        let info = entry.general[RBX];
+        let field = |offset| u64::from(memory.u32(info + offset));
+        assert_eq!(field(0) as u32, INFO_FLAGS);
+        assert_eq!((field(4), field(8)), (640, 63 * 1024));
+        assert_eq!(memory.string(field(16)), "kernel console=ttyS0");
+        assert_eq!(memory.string(field(64)), "vkernel");
+        assert_eq!(field(20), 2);
+        let list = field(24);
+        let module = |index: u64, offset| u64::from(memory.u32(list + index * 16 + offset));
+        assert_eq!((module(0, 0), module(0, 4)), (0x10_1000, 0x10_1000 + 5000));
+        assert_eq!(memory.string(module(0, 8)), "smp=2");
+        assert_eq!(memory.bytes(module(1, 0), 6), b"second");
+        assert_eq!(module(1, 0) % 4096, 0);
+        assert_eq!(field(44), 3 * 24);
+        assert_eq!(memory.u32(field(48)), 20);
+        assert_eq!(memory.u64(field(48) + 2 * 24 + 4), MIB);
+        assert_eq!((memory.u64(info + 88), memory.u32(info + 100)), (0xb_8000, 80));
+    }
+
+    #[test]
+    fn the_header_must_be_aligned_checked_and_in_the_first_8_kib() {
+        let at = |offset: usize| {
+            let mut bytes = vec![0x90; offset];
+            bytes.extend(multiboot_header(0));
+            bytes
+        };
+        assert_eq!(find_header(&at(8180)), Some(8180));
+        assert_eq!(find_header(&at(8184)), None);
+        assert_eq!(find_header(&at(6)), None);
+        let mut damaged = at(8);
+        damaged[16] ^= 1;
+        assert_eq!(find_header(&damaged), None);
+    }
+
+    #[test]
+    fn what_the_header_requires_and_we_lack_is_refused() {
+        let elf = ElfSample::new(false).segment(0x10_0000, 0x10_0000, &multiboot_header(0x8), 64);
+        assert!(setup(elf.build()).load().err().unwrap().to_string().contains("0x8"));
+        let no_addresses = Setup::new(BootProtocol::Multiboot1, multiboot_header(0));
+        assert!(no_addresses.load().err().unwrap().to_string().contains("flag 16"));
+        let entry_outside = header_with_addresses(0x10_0000, 0, 0, 0x90_0000);
+        assert!(setup(entry_outside).load().err().unwrap().to_string().contains("0x900000"));
+    }
 }

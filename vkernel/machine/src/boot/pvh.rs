@@ -71,6 +71,9 @@ fn put_modules(
     images: &[LoadedImage<'_>],
     kernel_end: u64,
 ) -> Result<Vec<Module>, BootError> {
+    let needed = images.iter().fold(kernel_end.next_multiple_of(PAGE_BYTES), |end, loaded| {
+        end + (loaded.bytes.len() as u64).next_multiple_of(PAGE_BYTES)
+    });
     let mut modules = Vec::new();
     if let Some(range) = loader.put_initrds(images, INITRD_LIMIT, kernel_end)? {
         modules.push(Module {
@@ -85,7 +88,7 @@ fn put_modules(
         let paddr = loader
             .space
             .claim_highest(length_bytes, PAGE_BYTES, within)
-            .ok_or_else(|| loader.too_little("the kernel with its modules", kernel_end + length_bytes))?;
+            .ok_or_else(|| loader.too_little("the kernel with its modules", needed))?;
         loader.put(paddr, &loaded.bytes);
         let command_line_paddr = loader.put_string("a module's command line", &loaded.image.command_line)?;
         modules.push(Module { paddr, length_bytes, command_line_paddr });
@@ -122,4 +125,61 @@ fn put_start_info(loader: &mut Loader<'_>, modules: &[Module]) -> Result<u64, Bo
     put_u64(&mut info, 40, loader.put_low("the memory map", &map, 16)?);
     put_u32(&mut info, 48, loader.memory_map.len() as u32);
     loader.put_low("the start-info block", &info, 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{ElfSample, MIB, Setup, note};
+    use super::super::{Mode, probe};
+    use super::*;
+    use boundary::BootProtocol;
+
+    fn kernel(is_64: bool, entry: &[u8]) -> Vec<u8> {
+        ElfSample::new(is_64)
+            .segment(0x10_0000, 0xc010_0000, b"text", 0x1000)
+            .notes(&note(b"Xen\0", XEN_ELFNOTE_PHYS32_ENTRY, entry))
+            .build()
+    }
+
+    #[test]
+    fn the_note_is_the_entry_in_both_classes() {
+        for (is_64, bytes) in
+            [(false, &0x10_0040_u32.to_le_bytes()[..]), (true, &0x10_0040_u64.to_le_bytes())]
+        {
+            let kernel = kernel(is_64, bytes);
+            assert_eq!(probe(&kernel), Ok(BootProtocol::Pvh));
+            let (entry, _) = Setup::new(BootProtocol::Pvh, kernel).load().unwrap();
+            assert_eq!((entry.rip, entry.mode), (0x10_0040, Mode::Protected32));
+        }
+    }
+
+    #[test]
+    fn start_info_has_the_map_the_modules_and_the_command_line() {
+        let setup = Setup::new(BootProtocol::Pvh, kernel(true, &0x10_0000_u64.to_le_bytes()))
+            .image(Role::Initrd, b"abc", "")
+            .image(Role::Module, b"config", "k=v")
+            .image(Role::Initrd, b"def", "");
+        let (entry, memory) = setup.load().unwrap();
+        let info = entry.general[RBX];
+        assert_eq!((memory.u32(info), memory.u32(info + 4)), (0x336e_c578, 1));
+        assert_eq!(memory.u32(info + 12), 2);
+        let list = memory.u64(info + 16);
+        assert_eq!(memory.u64(list + 8), 7);
+        assert_eq!(memory.bytes(memory.u64(list), 7), b"abc\0def");
+        assert_eq!(memory.bytes(memory.u64(list + 32), 6), b"config");
+        assert_eq!(memory.string(memory.u64(list + 48)), "k=v");
+        assert_eq!(memory.string(memory.u64(info + 24)), "console=ttyS0");
+        assert_eq!(memory.u64(info + 32), 0xe_0020);
+        let map = memory.u64(info + 40);
+        assert_eq!(memory.u32(info + 48), 3);
+        assert_eq!(memory.u32(map + 24 + 16), 2, "the firmware's tables are reserved");
+        assert_eq!((memory.u64(map + 48), memory.u64(map + 56)), (MIB, 63 * MIB));
+    }
+
+    #[test]
+    fn an_entry_outside_the_kernel_is_refused() {
+        let setup = Setup::new(BootProtocol::Pvh, kernel(true, &0x50_0000_u64.to_le_bytes()));
+        assert!(setup.load().err().unwrap().to_string().contains("0x500000"));
+        assert!(probe(&kernel(true, b"abc")).is_err());
+    }
 }
