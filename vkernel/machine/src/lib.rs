@@ -7,10 +7,16 @@
 #![deny(unsafe_code)]
 
 pub mod archive;
+pub mod boot;
 pub mod clock;
 pub mod cpu;
 pub mod engine;
+pub mod machine;
 pub mod mem;
 pub mod platform;
+mod schedule;
 pub mod system;
 pub mod tlb;
+
+pub use engine::EngineKind;
+pub use machine::{Event, Exit, Interrupt, Machine, Saved, StopSet};

@@ -42,3 +42,5 @@ fn step_instruction(core: &mut Core<'_>) -> Exec {
     core.cpu.rip = core.cpu.next_rip;
     Ok(())
 }
+
+pub fn step_decoded(_core: &mut Core<'_>, _instruction: &iced_x86::Instruction) {}

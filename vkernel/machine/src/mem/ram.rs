@@ -206,10 +206,19 @@ impl Memory {
         true
     }
 
-    /// Replaces one page, as a checkpoint is loaded.
-    pub fn load_page(&mut self, index: usize, bytes: &[u8; PAGE_BYTES]) {
-        self.mark_dirty(index * PAGE_BYTES);
-        self.ram[index * PAGE_BYTES..][..PAGE_BYTES].copy_from_slice(bytes);
+    /// Replaces all of RAM: the pages given, and zeros elsewhere.
+    pub fn load_pages(&mut self, pages: &[(u32, Box<[u8; PAGE_BYTES]>)]) {
+        let mut given = pages.iter().peekable();
+        for index in 0..self.pages.len() {
+            let page = given.next_if(|(number, _)| *number as usize == index);
+            let target = &mut self.ram[index * PAGE_BYTES..][..PAGE_BYTES];
+            match page {
+                Some((_, bytes)) => target.copy_from_slice(&bytes[..]),
+                None if target.iter().any(|&byte| byte != 0) => target.fill(0),
+                None => continue,
+            }
+            self.mark_dirty(index * PAGE_BYTES);
+        }
     }
 }
 
