@@ -3,7 +3,9 @@
 //!
 //! A device is a pure register machine with its wiring in the board. It is given the time, it never asks.
 
+pub mod interrupts;
 pub mod layout;
+pub mod timers;
 
 use boundary::{LandmarkKind, VirtualTime};
 
