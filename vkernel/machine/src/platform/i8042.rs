@@ -60,7 +60,14 @@ pub struct I8042 {
 }
 
 persist!(I8042 {
-    config, output_port, controller_command, keyboard_command, last_write_was_command, output, last_output, queue,
+    config,
+    output_port,
+    controller_command,
+    keyboard_command,
+    last_write_was_command,
+    output,
+    last_output,
+    queue,
     next_byte_at
 });
 

@@ -63,7 +63,14 @@ pub struct Power {
 }
 
 persist!(Power {
-    pm1_status, pm1_enable, pm1_control, gpe_status, gpe_enable, smi_command, reset_control, system_control_a
+    pm1_status,
+    pm1_enable,
+    pm1_control,
+    gpe_status,
+    gpe_enable,
+    smi_command,
+    reset_control,
+    system_control_a
 });
 
 impl Power {
@@ -109,7 +116,8 @@ impl Power {
             self.pm1_enable = enable & ENABLE_BITS;
         }
         if (GPE0..GPE0 + u16::from(GPE0_LENGTH)).contains(&port) {
-            let (status, enable) = split_event_write(self.gpe_enable, u32::from(port - GPE0), size_bytes, value);
+            let (status, enable) =
+                split_event_write(self.gpe_enable, u32::from(port - GPE0), size_bytes, value);
             self.gpe_status &= !status;
             self.gpe_enable = enable;
         }

@@ -170,7 +170,8 @@ impl Uart {
             self.last_activity = now;
             self.timed_out = false;
         }
-        if self.fifo_enabled() && !self.receive_fifo.is_empty() && now >= self.last_activity.plus(TIMEOUT_NS) {
+        if self.fifo_enabled() && !self.receive_fifo.is_empty() && now >= self.last_activity.plus(TIMEOUT_NS)
+        {
             self.timed_out = true;
         }
     }
