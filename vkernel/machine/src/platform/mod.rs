@@ -3,6 +3,7 @@
 //!
 //! A device is a pure register machine with its wiring in the board. It is given the time, it never asks.
 
+pub mod board;
 pub mod debug_ports;
 pub mod fw_cfg;
 pub mod i8042;
@@ -14,6 +15,8 @@ pub mod power;
 pub mod registers;
 pub mod timers;
 pub mod uart;
+pub mod vga;
+pub mod vga_mirror;
 
 use boundary::{LandmarkKind, VirtualTime};
 

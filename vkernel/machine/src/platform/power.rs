@@ -238,7 +238,7 @@ mod tests {
             for size_bytes in [1, 2, 4] {
                 let mut power = Power::default();
                 power.write(port, size_bytes, u32::MAX);
-                power.read(port);
+                let _ = power.read(port);
             }
         }
     }
