@@ -3,13 +3,17 @@
 //!
 //! A device is a pure register machine with its wiring in the board. It is given the time, it never asks.
 
+pub mod acpi;
 pub mod board;
 pub mod debug_ports;
+pub mod dsdt;
+pub mod firmware;
 pub mod fw_cfg;
 pub mod i8042;
 pub mod interrupts;
 pub mod layout;
 pub mod memory_map;
+pub mod mptable;
 pub mod pci;
 pub mod power;
 pub mod registers;
