@@ -3,9 +3,18 @@
 //!
 //! A device is a pure register machine with its wiring in the board. It is given the time, it never asks.
 
+pub mod apic_message;
 pub mod interrupts;
+pub mod ioapic;
+pub mod lapic;
+pub mod lapic_timer;
 pub mod layout;
+pub mod pic;
 pub mod timers;
+pub mod vectors;
+
+#[cfg(test)]
+mod law;
 
 use boundary::{LandmarkKind, VirtualTime};
 
