@@ -17,7 +17,7 @@ fn placed(vcpus: u8) -> BTreeMap<u64, Vec<u8>> {
 }
 
 /// Follows a root table to the tables it names.
-fn follow<'a>(tables: &'a BTreeMap<u64, Vec<u8>>, root: u64, entry_bytes: usize) -> Vec<&'a [u8]> {
+fn follow(tables: &BTreeMap<u64, Vec<u8>>, root: u64, entry_bytes: usize) -> Vec<&[u8]> {
     let entries = tables[&root][36..].chunks(entry_bytes);
     let address = |entry: &[u8]| entry.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
     entries.map(|entry| &tables[&address(entry)][..]).collect()
@@ -92,5 +92,33 @@ fn the_madt_lists_every_processor_and_the_overrides() {
         assert_eq!(of_kind(0), processors);
         assert_eq!(of_kind(1), [[0, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0]]);
         assert_eq!(of_kind(2), [[0, 0, 2, 0, 0, 0, 0, 0], [0, 9, 9, 0, 0, 0, 0x0d, 0]]);
+    }
+}
+
+#[test]
+fn the_definition_block_is_well_nested_and_names_every_device() {
+    for vcpus in [1, 16] {
+        let block = dsdt::definition_block(vcpus);
+        let scope =
+            block.windows(6).position(|bytes| bytes == b"\\_SB_P" || bytes == b"\\_SB_[").expect("a scope");
+        // A two- or three-byte PkgLength stands between the scope's opcode and its name.
+        let length = match block[scope - 3] >> 6 {
+            2 => {
+                usize::from(block[scope - 3] & 15)
+                    | usize::from(block[scope - 2]) << 4
+                    | usize::from(block[scope - 1]) << 12
+            }
+            other => panic!("PkgLength of {other} further bytes"),
+        };
+        assert_eq!(
+            (block[scope - 4], scope - 3 + length),
+            (0x10, block.len()),
+            "the scope is the rest of the block"
+        );
+        let names = |name: &[u8; 4]| block.windows(4).filter(|bytes| bytes == name).count();
+        for device in [b"PCI0", b"ISA0", b"COM1", b"RTC0", b"KBD0", b"PEVT", b"FWCF", b"MBRD", b"C000"] {
+            assert_eq!(names(device), 1, "{device:?}");
+        }
+        assert_eq!(names(b"C00F"), usize::from(vcpus == 16));
     }
 }

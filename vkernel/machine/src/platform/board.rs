@@ -1,8 +1,8 @@
 //! The board: which device answers at which port and address, and which interrupt line it drives.
 //!
-//! [`Platform`] is all of the PC that the processors see. After every access and every step of time
-//! [`Platform::sync`] computes each interrupt line anew from its device's state; a line is never toggled, so
-//! nothing can be out of step after a load. What a guest reads is folded into a hash, by which a replay proves
+//! [`Platform`] is all of the PC that the processors see. After every port access and every step of time each
+//! interrupt line is computed anew from its device's state; a line is never toggled, so nothing can be out of
+//! step after a load. What a guest reads is folded into a hash, by which a replay proves
 //! at the next landmark that it read the same.
 
 use super::debug_ports::{DebugPorts, Effect};
@@ -28,6 +28,9 @@ pub const COM1_IRQ: u8 = 4;
 /// The ACPI PM timer, 32 bits.
 pub const PM_TIMER: u16 = 0x608;
 
+/// How many interrupt lines the devices of this module drive; the timers drive theirs themselves.
+const LINES: usize = 3;
+
 /// The devices of one machine and the wires between them.
 #[derive(Debug)]
 pub struct Platform {
@@ -41,8 +44,10 @@ pub struct Platform {
     fw_cfg: FwCfg,
     vga: Vga,
     mirror: VgaMirror,
-    /// The earliest of all devices' deadlines, kept by [`Platform::sync`].
+    /// Cache: the earliest of all devices' deadlines.
     deadline: Option<VirtualTime>,
+    /// Cache: the levels that the interrupt lines were last driven to.
+    driven: [bool; LINES],
     reads_hash: u32,
     outputs: Vec<Output>,
     power_event: Option<PowerEvent>,
@@ -66,7 +71,8 @@ impl Persist for Platform {
             fw_cfg,
             vga,
             mirror,
-            deadline,
+            deadline: _,
+            driven: _,
             reads_hash,
             outputs,
             power_event,
@@ -84,11 +90,13 @@ impl Persist for Platform {
         archive.field(fw_cfg);
         archive.field(vga);
         archive.field(mirror);
-        archive.field(deadline);
         archive.field(reads_hash);
         if archive.is_loading() {
             outputs.clear();
             *power_event = None;
+            // What was saved was in step.
+            self.driven = self.lines().map(|(_, level)| level);
+            self.refresh_deadline();
         }
     }
 }
@@ -110,6 +118,7 @@ impl Platform {
             vga: Vga::default(),
             mirror: VgaMirror::default(),
             deadline: None,
+            driven: [false; LINES],
             reads_hash: 0,
             outputs: Vec::new(),
             power_event: None,
@@ -134,6 +143,7 @@ impl Platform {
         self.pci = Pci::default();
         self.fw_cfg.reset();
         self.vga = Vga::default();
+        self.driven = [false; LINES];
         self.set_cmos_memory_size();
         self.sync();
     }
@@ -180,7 +190,9 @@ impl Platform {
     /// Reads `size` bytes (1, 2, 4 or 8) of device memory. Nothing there: all ones.
     pub fn mmio_read(&mut self, at: Access, paddr: u64, size: u8) -> u64 {
         let value = if self.interrupts.claims(at.vcpu, paddr) {
-            self.interrupts.mmio_read(at, paddr, size)
+            let value = self.interrupts.mmio_read(at, paddr, size);
+            self.refresh_deadline();
+            value
         } else if let Some(offset) = offset_in(paddr, layout::HPET, HPET_BYTES) {
             self.timers.hpet_read(at, offset, size)
         } else if let Some(offset) = offset_in(paddr, layout::ECAM, layout::ECAM_LENGTH) {
@@ -191,7 +203,6 @@ impl Platform {
             all_ones(size)
         };
         self.fold_read(value);
-        self.sync();
         value
     }
 
@@ -205,9 +216,10 @@ impl Platform {
         } else if let Some(offset) = offset_in(paddr, layout::ECAM, layout::ECAM_LENGTH) {
             self.pci.ecam_write(offset, size, value);
         } else if let Some(offset) = offset_in(paddr, layout::VGA_MEMORY.start, vga::MEMORY_BYTES as u64) {
-            self.vga_write(at, offset as usize, size, value);
+            self.mirror.before_memory_write(at.now, &self.vga, offset as usize, &mut self.outputs);
+            self.vga.memory_write(offset as usize, size, value);
         }
-        self.sync();
+        self.refresh_deadline();
     }
 
     /// RDMSR of `IA32_APIC_BASE` or an x2APIC register; `None` is #GP.
@@ -220,14 +232,14 @@ impl Platform {
     /// WRMSR of the same registers; `None` is #GP.
     pub fn apic_msr_write(&mut self, at: Access, msr: u32, value: u64) -> Option<()> {
         let written = self.interrupts.msr_write(at.vcpu, msr, value, at.now);
-        self.sync();
+        self.refresh_deadline();
         written
     }
 
     /// Arms or disarms the TSC deadline timer of a vCPU, in guest time.
     pub fn set_tsc_deadline(&mut self, vcpu: u8, deadline: Option<VirtualTime>) {
         self.interrupts.set_tsc_deadline(vcpu, deadline);
-        self.sync();
+        self.refresh_deadline();
     }
 
     /// The armed TSC deadline.
@@ -280,9 +292,7 @@ impl Platform {
 
     /// The interrupt acknowledge cycle.
     pub fn acknowledge(&mut self, vcpu: u8) -> Option<Acknowledged> {
-        let acknowledged = self.interrupts.acknowledge(vcpu);
-        self.sync();
-        acknowledged
+        self.interrupts.acknowledge(vcpu)
     }
 
     /// Takes a pending NMI.
@@ -295,7 +305,7 @@ impl Platform {
         let taken = self.interrupts.take_init(vcpu);
         if taken {
             self.interrupts.reset_vcpu(vcpu);
-            self.sync();
+            self.refresh_deadline();
         }
         taken
     }
@@ -341,7 +351,7 @@ impl Platform {
     /// Emits what the screen mirror still holds back. For the end of a run: a shut-down processor or a hang.
     pub fn flush_screen(&mut self) {
         self.mirror.tell(&self.vga, &mut self.outputs);
-        self.sync();
+        self.refresh_deadline();
     }
 
     /// Whether [`Platform::drain_outputs`] has anything to move.
@@ -429,11 +439,6 @@ impl Platform {
         }
     }
 
-    fn vga_write(&mut self, at: Access, offset: usize, size: u8, value: u64) {
-        self.mirror.before_memory_write(at.now, &self.vga, offset, &mut self.outputs);
-        self.vga.memory_write(offset, size, value);
-    }
-
     /// The first event counts: what a guest does after it switched itself off cannot happen.
     fn raise(&mut self, event: Option<PowerEvent>) {
         if event.is_some() && self.power_event.is_none() {
@@ -442,16 +447,27 @@ impl Platform {
         }
     }
 
-    /// Drives every interrupt line from its device's state and finds the next deadline.
-    fn sync(&mut self) {
-        let lines = [
+    /// The interrupt lines of the devices here, and their levels now.
+    fn lines(&self) -> [(u8, bool); LINES] {
+        [
             (i8042::KEYBOARD_IRQ, self.keyboard.interrupt()),
             (COM1_IRQ, self.uart.interrupt()),
             (power::SCI_IRQ, self.power.interrupt()),
-        ];
-        for (irq, level) in lines {
-            self.interrupts.set_irq(irq, level, LandmarkKind::Device);
+        ]
+    }
+
+    /// Drives every interrupt line from its device's state and finds the next deadline.
+    fn sync(&mut self) {
+        for (index, (irq, level)) in self.lines().into_iter().enumerate() {
+            if self.driven[index] != level {
+                self.driven[index] = level;
+                self.interrupts.set_irq(irq, level, LandmarkKind::Device);
+            }
         }
+        self.refresh_deadline();
+    }
+
+    fn refresh_deadline(&mut self) {
         let deadlines = [
             self.timers.deadline(),
             self.interrupts.deadline(),
