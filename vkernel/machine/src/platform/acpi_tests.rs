@@ -99,22 +99,14 @@ fn the_madt_lists_every_processor_and_the_overrides() {
 fn the_definition_block_is_well_nested_and_names_every_device() {
     for vcpus in [1, 16] {
         let block = dsdt::definition_block(vcpus);
-        let scope =
-            block.windows(6).position(|bytes| bytes == b"\\_SB_P" || bytes == b"\\_SB_[").expect("a scope");
-        // A two- or three-byte PkgLength stands between the scope's opcode and its name.
-        let length = match block[scope - 3] >> 6 {
-            2 => {
-                usize::from(block[scope - 3] & 15)
-                    | usize::from(block[scope - 2]) << 4
-                    | usize::from(block[scope - 1]) << 12
-            }
-            other => panic!("PkgLength of {other} further bytes"),
-        };
-        assert_eq!(
-            (block[scope - 4], scope - 3 + length),
-            (0x10, block.len()),
-            "the scope is the rest of the block"
-        );
+        let name = block.windows(5).position(|bytes| bytes == b"\\_SB_").expect("there is a scope");
+        // Between the opcode 0x10 and the name stands a PkgLength of as many bytes as its first one says.
+        let package = |width: &usize| usize::from(block[name - width] >> 6) + 1 == *width;
+        let width = (2..=4).find(package).expect("a PkgLength of several bytes");
+        let further = block[name - width + 1..name].iter().rev();
+        let length = further.fold(0, |value, byte| value << 8 | usize::from(*byte)) << 4
+            | usize::from(block[name - width] & 0x0f);
+        assert_eq!((block[name - width - 1], name - width + length), (0x10, block.len()));
         let names = |name: &[u8; 4]| block.windows(4).filter(|bytes| bytes == name).count();
         for device in [b"PCI0", b"ISA0", b"COM1", b"RTC0", b"KBD0", b"PEVT", b"FWCF", b"MBRD", b"C000"] {
             assert_eq!(names(device), 1, "{device:?}");
