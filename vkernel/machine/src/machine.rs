@@ -12,11 +12,13 @@ use crate::cpu::state::{Activity, Shadow, Vcpu, rflags};
 use crate::cpu::system;
 use crate::engine::{self, Engine, EngineKind};
 use crate::mem::PAGE_BYTES;
-use crate::platform::board;
+use crate::platform::firmware::firmware_tables;
+use crate::platform::memory_map::memory_map;
 use crate::schedule::Schedule;
 use crate::system::System;
 use boundary::{
-    Digest, Icount, Input, Landmark, LandmarkKind, Mark, Media, Operator, Output, PowerEvent, PowerOn, VirtualTime,
+    Digest, Icount, Input, Landmark, LandmarkKind, Mark, Media, Operator, Output, PowerEvent, PowerOn,
+    VirtualTime,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -115,7 +117,11 @@ impl Machine {
     ///
     /// # Errors
     /// An image is missing, is no kernel, or does not fit.
-    pub fn new(power_on: &PowerOn, media: &dyn Media, engine: EngineKind) -> Result<Machine, boot::BootError> {
+    pub fn new(
+        power_on: &PowerOn,
+        media: &dyn Media,
+        engine: EngineKind,
+    ) -> Result<Machine, boot::BootError> {
         let mut machine = Machine {
             cpus: (0..power_on.topology.vcpus).map(Vcpu::new).collect(),
             sys: System::new(power_on),
@@ -131,8 +137,8 @@ impl Machine {
 
     fn load_boot_images(&mut self, media: &dyn Media) -> Result<(), boot::BootError> {
         let power_on = self.sys.power_on.clone();
-        let map = board::memory_map(power_on.ram_bytes);
-        let tables = board::firmware_tables(&power_on);
+        let map = memory_map(power_on.ram_bytes);
+        let tables = firmware_tables(&power_on);
         let entry = boot::load(&power_on, media, &mut self.sys.mem, &map, &tables)?;
         entry.enter(&mut self.cpus[0]);
         Ok(())
@@ -318,12 +324,18 @@ impl Machine {
             self.landmark(LandmarkKind::Ipi, 0);
             self.cpus[vcpu].init();
             self.sys.tlbs.current.evict_all();
-        } else if signals.sipi && let Some(vector) = self.sys.platform.take_sipi(cpu.id) {
+        } else if signals.sipi
+            && let Some(vector) = self.sys.platform.take_sipi(cpu.id)
+        {
             if cpu.activity == Activity::WaitForSipi {
                 self.landmark(LandmarkKind::Ipi, vector);
                 system::start_up(&mut self.cpus[vcpu], vector);
             }
-        } else if signals.nmi && !cpu.nmi_blocked && cpu.shadow != Shadow::MovSs && self.sys.platform.take_nmi(cpu.id) {
+        } else if signals.nmi
+            && !cpu.nmi_blocked
+            && cpu.shadow != Shadow::MovSs
+            && self.sys.platform.take_nmi(cpu.id)
+        {
             self.landmark(LandmarkKind::Ipi, 2);
             self.wake(vcpu);
             system::deliver_nmi(&mut Core { cpu: &mut self.cpus[vcpu], sys: &mut self.sys });
@@ -331,7 +343,10 @@ impl Machine {
             let Some(interrupt) = self.sys.platform.acknowledge(cpu.id) else { return false };
             self.landmark(interrupt.kind, interrupt.vector);
             self.wake(vcpu);
-            system::deliver_interrupt(&mut Core { cpu: &mut self.cpus[vcpu], sys: &mut self.sys }, interrupt.vector);
+            system::deliver_interrupt(
+                &mut Core { cpu: &mut self.cpus[vcpu], sys: &mut self.sys },
+                interrupt.vector,
+            );
         } else {
             return false;
         }

@@ -3,14 +3,7 @@
 //! Implements SDM volume 3, 3.4.5 (segment descriptors) as far as building flat segments goes. A loader
 //! describes all of the state here; whoever owns the processor copies it in and leaves the rest as at reset.
 
-/// Index of RAX in [`Entry::general`].
-pub const RAX: usize = 0;
-/// Index of RBX in [`Entry::general`].
-pub const RBX: usize = 3;
-/// Index of RSP in [`Entry::general`].
-pub const RSP: usize = 4;
-/// Index of RSI in [`Entry::general`].
-pub const RSI: usize = 6;
+use crate::cpu::state::{DescriptorTable, RSP, Segment, Vcpu};
 
 /// Selector of the code segment that every protocol here enters with (Linux's `__BOOT_CS`).
 pub const CODE_SELECTOR: u16 = 0x10;
@@ -41,45 +34,14 @@ pub enum Mode {
     Protected32,
 }
 
-/// A segment register with its hidden part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Segment {
-    /// The visible selector.
-    pub selector: u16,
-    /// Base address.
-    pub base: u64,
-    /// Limit in bytes: the offset of the last byte.
-    pub limit: u32,
-    /// Descriptor bits 40 to 55: type, S, DPL and P in bits 0 to 7; AVL, L, D/B and G in bits 12 to 15.
-    pub access: u16,
+/// A flat segment.
+fn flat(selector: u16, access: u16) -> Segment {
+    Segment { selector, base: 0, limit: u32::MAX, access }
 }
 
-impl Segment {
-    fn flat(selector: u16, access: u16) -> Segment {
-        Segment { selector, base: 0, limit: u32::MAX, access }
-    }
-
-    /// The descriptor of this segment, as it stands in a GDT.
-    #[must_use]
-    pub fn descriptor(self) -> u64 {
-        let granular = self.access & 0x8000 != 0;
-        let limit = u64::from(if granular { self.limit >> 12 } else { self.limit & 0xf_ffff });
-        let access = u64::from(self.access & 0xf0ff);
-        (limit & 0xffff)
-            | (self.base & 0xff_ffff) << 16
-            | access << 40
-            | (limit >> 16) << 48
-            | (self.base >> 24 & 0xff) << 56
-    }
-}
-
-/// GDTR or IDTR.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Table {
-    /// Base address.
-    pub base: u64,
-    /// The offset of the last byte.
-    pub limit: u16,
+/// The descriptor of a flat segment, as it stands in a GDT.
+pub(crate) fn flat_descriptor(segment: Segment) -> u64 {
+    0xffff | u64::from(segment.access & 0xf0ff) << 40 | 0xf << 48
 }
 
 /// The boot processor's state at the kernel's first instruction. Interrupts are off. What is not listed is
@@ -101,9 +63,9 @@ pub struct Entry {
     /// Local descriptor table register.
     pub ldtr: Segment,
     /// GDTR.
-    pub gdt: Table,
+    pub gdt: DescriptorTable,
     /// IDTR: empty, so that an exception before the kernel has its own IDT is a triple fault.
-    pub idt: Table,
+    pub idt: DescriptorTable,
     /// CR0.
     pub cr0: u64,
     /// CR3.
@@ -115,6 +77,24 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Puts a vCPU that was just reset into this state.
+    pub fn enter(&self, cpu: &mut Vcpu) {
+        cpu.gpr = self.general;
+        cpu.rip = self.rip;
+        cpu.rflags = self.rflags;
+        cpu.segments = self.segments;
+        cpu.tr = self.tr;
+        cpu.ldtr = self.ldtr;
+        cpu.gdtr = self.gdt;
+        cpu.idtr = self.idt;
+        cpu.cr0 = self.cr0;
+        cpu.cr3 = self.cr3;
+        cpu.cr4 = self.cr4;
+        cpu.efer = self.efer;
+        cpu.cpl = 0;
+        cpu.update_mode();
+    }
+
     /// 64-bit mode with flat segments, its GDT at `gdt_paddr`.
     pub(crate) fn long64(rip: u64, rsp: u64, gdt_paddr: u64, page_table_paddr: u64) -> Entry {
         Entry {
@@ -135,8 +115,8 @@ impl Entry {
     fn flat(rip: u64, rsp: u64, gdt_paddr: u64, code_access: u16) -> Entry {
         let mut general = [0; 16];
         general[RSP] = rsp;
-        let code = Segment::flat(CODE_SELECTOR, code_access);
-        let data = Segment::flat(DATA_SELECTOR, DATA);
+        let code = flat(CODE_SELECTOR, code_access);
+        let data = flat(DATA_SELECTOR, DATA);
         Entry {
             mode: Mode::Protected32,
             rip,
@@ -145,8 +125,8 @@ impl Entry {
             segments: [data, code, data, data, data, data],
             tr: Segment { selector: 0, base: 0, limit: 0x67, access: BUSY_TSS },
             ldtr: Segment { selector: 0, base: 0, limit: 0, access: LDT },
-            gdt: Table { base: gdt_paddr, limit: 4 * 8 - 1 },
-            idt: Table::default(),
+            gdt: DescriptorTable { base: gdt_paddr, limit: 4 * 8 - 1 },
+            idt: DescriptorTable::default(),
             cr0: CR0_PE_ET,
             cr3: 0,
             cr4: 0,
@@ -158,8 +138,8 @@ impl Entry {
     pub(crate) fn gdt_bytes(&self) -> [u8; 32] {
         let mut bytes = [0; 32];
         let [_, code, _, data, ..] = self.segments;
-        bytes[16..24].copy_from_slice(&code.descriptor().to_le_bytes());
-        bytes[24..32].copy_from_slice(&data.descriptor().to_le_bytes());
+        bytes[16..24].copy_from_slice(&flat_descriptor(code).to_le_bytes());
+        bytes[24..32].copy_from_slice(&flat_descriptor(data).to_le_bytes());
         bytes
     }
 }
@@ -171,12 +151,12 @@ mod tests {
     #[test]
     fn descriptors_are_those_of_the_manual() {
         let entry = Entry::long64(0x100_0200, 0x1000, 0x2000, 0x3000);
-        assert_eq!(entry.segments[1].descriptor(), 0x00af_9b00_0000_ffff);
-        assert_eq!(entry.segments[3].descriptor(), 0x00cf_9300_0000_ffff);
+        assert_eq!(flat_descriptor(entry.segments[1]), 0x00af_9b00_0000_ffff);
+        assert_eq!(flat_descriptor(entry.segments[3]), 0x00cf_9300_0000_ffff);
         let code32 = Entry::protected32(0, 0, 0).segments[1];
-        assert_eq!(code32.descriptor(), 0x00cf_9b00_0000_ffff);
+        assert_eq!(flat_descriptor(code32), 0x00cf_9b00_0000_ffff);
         let odd = Segment { selector: 0, base: 0x1234_5678, limit: 0xabcde, access: 0x0082 };
-        assert_eq!(odd.descriptor(), 0x120a_8234_5678_bcde);
+        assert_eq!(flat_descriptor(odd), 0x120a_8234_5678_bcde);
     }
 
     #[test]
@@ -198,8 +178,8 @@ mod tests {
             let start = usize::from(selector);
             u64::from_le_bytes(gdt[start..start + 8].try_into().unwrap())
         };
-        assert_eq!(at(CODE_SELECTOR), entry.segments[1].descriptor());
-        assert_eq!(at(DATA_SELECTOR), entry.segments[2].descriptor());
+        assert_eq!(at(CODE_SELECTOR), flat_descriptor(entry.segments[1]));
+        assert_eq!(at(DATA_SELECTOR), flat_descriptor(entry.segments[2]));
         assert_eq!(at(0), 0);
     }
 }

@@ -6,10 +6,11 @@
 
 use super::bytes::View;
 use super::elf::Elf;
-use super::entry::{Entry, RSI};
+use super::entry::Entry;
 use super::loader::{FOUR_GIB, Loader, PAGE_BYTES};
 use super::zero_page::{SETUP_HEADER, SETUP_HEADER_END, ZeroPage, rng_seed_setup_data};
 use super::{BootError, LoadedImage};
+use crate::cpu::state::RSI;
 use std::ops::Range;
 
 const FORMAT: &str = "Linux bzImage";
@@ -226,6 +227,7 @@ mod tests {
     use super::super::samples::{BzImage, ElfSample, MIB, SampleMemory, Setup};
     use super::super::{Mode, probe};
     use super::*;
+    use crate::boot::entry::flat_descriptor;
     use boundary::{BootProtocol, Role};
 
     fn bzimage(sample: &BzImage) -> Setup {
@@ -269,8 +271,8 @@ mod tests {
         for vaddr in [0, 0x12_3456, 0x4000_0000, 0xdead_beef, 0xffff_ffff] {
             assert_eq!(translate(&memory, entry.cr3, vaddr), vaddr);
         }
-        assert_eq!(memory.u64(entry.gdt.base + 0x10), entry.segments[1].descriptor());
-        assert_eq!(memory.u64(entry.gdt.base + 0x18), entry.segments[3].descriptor());
+        assert_eq!(memory.u64(entry.gdt.base + 0x10), flat_descriptor(entry.segments[1]));
+        assert_eq!(memory.u64(entry.gdt.base + 0x18), flat_descriptor(entry.segments[3]));
     }
 
     #[test]

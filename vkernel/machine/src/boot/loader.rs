@@ -5,9 +5,10 @@
 //! processors); initrds go as high as their protocol allows, out of the way of a kernel that grows.
 
 use super::elf::Elf;
-use super::space::{MapEntry, Refusal, Space};
+use super::space::{Refusal, Space};
 use super::{BootError, Entry, GuestMemory, LoadedImage};
 use crate::platform::layout;
+use crate::platform::memory_map::MemoryRegion;
 use boundary::{PowerOn, Role};
 use std::ops::Range;
 
@@ -26,7 +27,7 @@ pub(crate) const FOUR_GIB: u64 = 1 << 32;
 /// A loader at work: the memory, and which of it is given away.
 pub(crate) struct Loader<'a> {
     pub(crate) power_on: &'a PowerOn,
-    pub(crate) memory_map: &'a [MapEntry],
+    pub(crate) memory_map: &'a [MemoryRegion],
     pub(crate) space: Space,
     /// Where the RSDP is; 0 if there is none.
     pub(crate) rsdp_paddr: u64,
@@ -37,7 +38,7 @@ impl<'a> Loader<'a> {
     pub(crate) fn new(
         power_on: &'a PowerOn,
         memory: &'a mut dyn GuestMemory,
-        memory_map: &'a [MapEntry],
+        memory_map: &'a [MemoryRegion],
     ) -> Loader<'a> {
         Loader { power_on, memory_map, space: Space::new(memory_map), rsdp_paddr: 0, memory }
     }

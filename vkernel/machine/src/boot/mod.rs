@@ -26,11 +26,11 @@ mod hostile_tests;
 #[cfg(test)]
 mod samples;
 
-pub use entry::{CODE_SELECTOR, DATA_SELECTOR, Entry, Mode, RAX, RBX, RSI, RSP, Segment, Table};
+pub use entry::{CODE_SELECTOR, DATA_SELECTOR, Entry, Mode};
 pub use error::BootError;
 pub use identify::probe;
-pub use space::{MapEntry, MapKind};
 
+use crate::platform::memory_map::MemoryRegion;
 use boundary::{BootProtocol, Image, Media, PowerOn, Role};
 use loader::Loader;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ pub fn load(
     power_on: &PowerOn,
     media: &dyn Media,
     memory: &mut dyn GuestMemory,
-    memory_map: &[MapEntry],
+    memory_map: &[MemoryRegion],
     firmware_tables: &[u8],
 ) -> Result<Entry, BootError> {
     let mut kernel = None;

@@ -9,11 +9,12 @@
 
 use super::bytes::{View, put_u8, put_u16, put_u32, put_u64};
 use super::elf::{self, Elf};
-use super::entry::{Entry, RAX, RBX};
+use super::entry::Entry;
 use super::loader::{EXTENDED_RAM, FOUR_GIB, Loader, PAGE_BYTES};
-use super::space::MapEntry;
 use super::{BootError, LoadedImage};
+use crate::cpu::state::{RAX, RBX};
 use crate::platform::layout;
+use crate::platform::memory_map::MemoryRegion;
 
 const FORMAT: &str = "Multiboot kernel";
 const HEADER_MAGIC: u32 = 0x1bad_b002;
@@ -182,13 +183,13 @@ fn put_info(loader: &mut Loader<'_>, modules: &[Module]) -> Result<u64, BootErro
 }
 
 /// Entries preceded by the size of what follows them.
-fn memory_map_bytes(memory_map: &[MapEntry]) -> Vec<u8> {
+fn memory_map_bytes(memory_map: &[MemoryRegion]) -> Vec<u8> {
     let mut map = vec![0; memory_map.len() * MAP_ENTRY_BYTES];
     for (entry, slot) in memory_map.iter().zip(map.chunks_exact_mut(MAP_ENTRY_BYTES)) {
         put_u32(slot, 0, MAP_ENTRY_BYTES as u32 - 4);
-        put_u64(slot, 4, entry.paddr);
+        put_u64(slot, 4, entry.start);
         put_u64(slot, 12, entry.length_bytes);
-        put_u32(slot, 20, entry.kind.e820());
+        put_u32(slot, 20, entry.kind);
     }
     map
 }

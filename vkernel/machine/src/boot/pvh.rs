@@ -6,9 +6,10 @@
 
 use super::bytes::{put_u32, put_u64};
 use super::elf::Elf;
-use super::entry::{Entry, RBX};
+use super::entry::Entry;
 use super::loader::{EXTENDED_RAM, FOUR_GIB, Loader, PAGE_BYTES};
 use super::{BootError, LoadedImage};
+use crate::cpu::state::RBX;
 use boundary::Role;
 
 const XEN_ELFNOTE_PHYS32_ENTRY: u32 = 18;
@@ -106,9 +107,9 @@ fn put_start_info(loader: &mut Loader<'_>, modules: &[Module]) -> Result<u64, Bo
     }
     let mut map = vec![0; loader.memory_map.len() * MAP_ENTRY_BYTES];
     for (entry, slot) in loader.memory_map.iter().zip(map.chunks_exact_mut(MAP_ENTRY_BYTES)) {
-        put_u64(slot, 0, entry.paddr);
+        put_u64(slot, 0, entry.start);
         put_u64(slot, 8, entry.length_bytes);
-        put_u32(slot, 16, entry.kind.e820());
+        put_u32(slot, 16, entry.kind);
     }
     let mut info = [0; START_INFO_BYTES];
     put_u32(&mut info, 0, START_INFO_MAGIC);

@@ -1,7 +1,8 @@
 //! Small synthetic kernels, and a memory and media to load them with, for the tests of the loaders.
 
-use super::{BootError, Entry, GuestMemory, MapEntry, MapKind};
+use super::{BootError, Entry, GuestMemory};
 use crate::platform::layout;
+use crate::platform::memory_map::{MemoryRegion, RAM, RESERVED};
 use boundary::{Boot, BootProtocol, Image, ImageId, Media, PowerOn, Role, Rules, Topology};
 use std::sync::Arc;
 
@@ -9,27 +10,27 @@ pub(super) const MIB: u64 = 1 << 20;
 
 /// RAM that is all zero and knows its holes from a memory map; only pages written exist.
 pub(super) struct SampleMemory {
-    map: Vec<MapEntry>,
+    map: Vec<MemoryRegion>,
     pages: std::collections::BTreeMap<u64, Box<[u8; 4096]>>,
 }
 
 impl SampleMemory {
     /// `ram_bytes` of RAM with the PC's usual holes.
     pub(super) fn new(ram_bytes: u64) -> SampleMemory {
-        let entry = |range: std::ops::Range<u64>, kind| MapEntry {
-            paddr: range.start,
+        let entry = |range: std::ops::Range<u64>, kind| MemoryRegion {
+            start: range.start,
             length_bytes: range.end - range.start,
             kind,
         };
         let map = vec![
-            entry(0..layout::LOW_RAM_END, MapKind::Ram),
-            entry(layout::FIRMWARE_TABLES, MapKind::Reserved),
-            entry(MIB..ram_bytes.max(MIB), MapKind::Ram),
+            entry(0..layout::LOW_RAM_END, RAM),
+            entry(layout::FIRMWARE_TABLES, RESERVED),
+            entry(MIB..ram_bytes.max(MIB), RAM),
         ];
         SampleMemory { map, pages: Default::default() }
     }
 
-    pub(super) fn map(&self) -> Vec<MapEntry> {
+    pub(super) fn map(&self) -> Vec<MemoryRegion> {
         self.map.clone()
     }
 
@@ -54,8 +55,8 @@ impl SampleMemory {
     }
 
     fn is_ram(&self, paddr: u64, length_bytes: u64) -> bool {
-        let holds = |entry: &MapEntry| {
-            paddr >= entry.paddr && paddr.saturating_add(length_bytes) <= entry.paddr + entry.length_bytes
+        let holds = |entry: &MemoryRegion| {
+            paddr >= entry.start && paddr.saturating_add(length_bytes) <= entry.start + entry.length_bytes
         };
         self.map.iter().any(holds)
     }

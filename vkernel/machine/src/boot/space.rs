@@ -1,46 +1,10 @@
-//! The memory map handed to a kernel, and the book of which RAM the loader has already given away.
+//! The book of which RAM the loader has already given away.
 //!
 //! Every structure a loader writes is claimed here first. That is what makes a hostile image harmless: two
 //! things never overlap, nothing is put outside RAM, and no allocation of ours depends on a guest's number.
 
+use crate::platform::memory_map::{MemoryRegion, RAM};
 use std::ops::Range;
-
-/// One range of the guest's physical memory map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MapEntry {
-    /// First byte.
-    pub paddr: u64,
-    /// Length in bytes.
-    pub length_bytes: u64,
-    /// What is there.
-    pub kind: MapKind,
-}
-
-/// What a range of the memory map holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MapKind {
-    /// RAM, free for the kernel.
-    Ram,
-    /// Not to be touched: devices, firmware tables.
-    Reserved,
-    /// ACPI tables, RAM again once they are read.
-    AcpiTables,
-    /// ACPI non-volatile storage.
-    AcpiNvs,
-}
-
-impl MapKind {
-    /// The number that E820, Multiboot and PVH all use for it.
-    #[must_use]
-    pub fn e820(self) -> u32 {
-        match self {
-            MapKind::Ram => 1,
-            MapKind::Reserved => 2,
-            MapKind::AcpiTables => 3,
-            MapKind::AcpiNvs => 4,
-        }
-    }
-}
 
 /// Why a fixed range could not be claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,11 +24,11 @@ pub(crate) struct Space {
 
 impl Space {
     /// All RAM of a memory map, free.
-    pub(crate) fn new(memory_map: &[MapEntry]) -> Space {
+    pub(crate) fn new(memory_map: &[MemoryRegion]) -> Space {
         let mut ranges: Vec<Range<u64>> = memory_map
             .iter()
-            .filter(|entry| entry.kind == MapKind::Ram && entry.length_bytes > 0)
-            .map(|entry| entry.paddr..entry.paddr.saturating_add(entry.length_bytes))
+            .filter(|entry| entry.kind == RAM && entry.length_bytes > 0)
+            .map(|entry| entry.start..entry.start.saturating_add(entry.length_bytes))
             .collect();
         ranges.sort_by_key(|range| range.start);
         let mut ram: Vec<Range<u64>> = Vec::new();
@@ -122,13 +86,14 @@ impl Space {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::memory_map::RESERVED;
 
     fn space() -> Space {
         Space::new(&[
-            MapEntry { paddr: 0x10_0000, length_bytes: 0x10_0000, kind: MapKind::Ram },
-            MapEntry { paddr: 0, length_bytes: 0xa_0000, kind: MapKind::Ram },
-            MapEntry { paddr: 0xe_0000, length_bytes: 0x2_0000, kind: MapKind::Reserved },
-            MapEntry { paddr: 0x20_0000, length_bytes: 0x10_0000, kind: MapKind::Ram },
+            MemoryRegion { start: 0x10_0000, length_bytes: 0x10_0000, kind: RAM },
+            MemoryRegion { start: 0, length_bytes: 0xa_0000, kind: RAM },
+            MemoryRegion { start: 0xe_0000, length_bytes: 0x2_0000, kind: RESERVED },
+            MemoryRegion { start: 0x20_0000, length_bytes: 0x10_0000, kind: RAM },
         ])
     }
 

@@ -5,7 +5,7 @@
 
 use super::BootError;
 use super::bytes::{put_u8, put_u16, put_u32, put_u64};
-use super::space::MapEntry;
+use crate::platform::memory_map::MemoryRegion;
 use std::ops::Range;
 
 /// Offset of the setup header, in the zero page and in a bzImage alike.
@@ -93,7 +93,7 @@ impl ZeroPage {
     }
 
     /// The memory map.
-    pub(crate) fn set_memory_map(&mut self, memory_map: &[MapEntry]) -> Result<(), BootError> {
+    pub(crate) fn set_memory_map(&mut self, memory_map: &[MemoryRegion]) -> Result<(), BootError> {
         if memory_map.len() > E820_MAX {
             return Err(BootError::Unsupported {
                 problem: format!(
@@ -107,9 +107,9 @@ impl ZeroPage {
         for (entry, slot) in
             memory_map.iter().zip(self.bytes[E820_TABLE..].chunks_exact_mut(E820_ENTRY_BYTES))
         {
-            put_u64(slot, 0, entry.paddr);
+            put_u64(slot, 0, entry.start);
             put_u64(slot, 8, entry.length_bytes);
-            put_u32(slot, 16, entry.kind.e820());
+            put_u32(slot, 16, entry.kind);
         }
         Ok(())
     }
@@ -150,7 +150,7 @@ fn split_mix(state: &mut u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::MapKind;
+    use crate::platform::memory_map::RESERVED;
 
     #[test]
     fn split_mix_gives_the_published_sequence() {
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn the_memory_map_is_copied_and_bounded() {
         let mut page = ZeroPage::without_setup_header();
-        let entry = MapEntry { paddr: 0xe_0000, length_bytes: 0x2_0000, kind: MapKind::Reserved };
+        let entry = MemoryRegion { start: 0xe_0000, length_bytes: 0x2_0000, kind: RESERVED };
         page.set_memory_map(&[entry; 128]).unwrap();
         assert_eq!(page.bytes()[0x1e8], 128);
         assert_eq!(page.bytes()[0x2d0..0x2d8], 0xe_0000_u64.to_le_bytes());

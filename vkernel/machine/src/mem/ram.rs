@@ -228,3 +228,13 @@ fn chunk_mask(in_page: usize, length: usize) -> u64 {
     let last = ((in_page + length.max(1) - 1) >> CHUNK_SHIFT).min(63);
     (u64::MAX >> (63 - (last - first))) << first
 }
+
+impl crate::boot::GuestMemory for Memory {
+    fn write(&mut self, paddr: u64, bytes: &[u8]) -> bool {
+        Memory::write(self, paddr, bytes)
+    }
+
+    fn read(&self, paddr: u64, into: &mut [u8]) -> bool {
+        Memory::read(self, paddr, into)
+    }
+}

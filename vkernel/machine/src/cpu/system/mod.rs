@@ -12,7 +12,9 @@ pub fn execute(_core: &mut Core<'_>, _instruction: &Instruction) -> Option<Exec>
 /// Delivers an exception raised by the instruction at RIP, with double and triple fault escalation.
 pub fn deliver_exception(_core: &mut Core<'_>, _exception: super::exception::Exception) {}
 
-pub fn needs_reference(_cpu: &super::state::Vcpu) -> bool { false }
+pub fn needs_reference(_cpu: &super::state::Vcpu) -> bool {
+    false
+}
 pub fn start_up(_cpu: &mut super::state::Vcpu, _vector: u8) {}
 pub fn deliver_interrupt(_core: &mut Core<'_>, _vector: u8) {}
 pub fn deliver_nmi(_core: &mut Core<'_>) {}

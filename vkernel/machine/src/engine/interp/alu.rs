@@ -116,7 +116,12 @@ pub fn mem_imm<O: Binary, A: Address, const S: usize>(cpu: &mut Vcpu, sys: &mut 
 }
 
 #[inline(always)]
-fn mem_any<O: Binary, A: Address, const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op, right: u64) -> Step {
+fn mem_any<O: Binary, A: Address, const S: usize>(
+    cpu: &mut Vcpu,
+    sys: &mut System,
+    op: &Op,
+    right: u64,
+) -> Step {
     let laddr = A::of(cpu, op);
     if O::WRITES {
         return modify::<S>(cpu, sys, op, laddr, |cpu, sys, left| O::apply::<S>(cpu, sys, left, right));

@@ -44,7 +44,11 @@ pub fn movzx_reg<const S: usize, const F: usize>(cpu: &mut Vcpu, _sys: &mut Syst
 }
 
 /// `movzx register, [memory]`.
-pub fn movzx_load<A: Address, const S: usize, const F: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
+pub fn movzx_load<A: Address, const S: usize, const F: usize>(
+    cpu: &mut Vcpu,
+    sys: &mut System,
+    op: &Op,
+) -> Step {
     let value = load::<F>(cpu, sys, op, A::of(cpu, op))?;
     set_reg::<S>(cpu, op.a, value);
     Ok(())
@@ -58,7 +62,11 @@ pub fn movsx_reg<const S: usize, const F: usize>(cpu: &mut Vcpu, _sys: &mut Syst
 }
 
 /// `movsx register, [memory]`.
-pub fn movsx_load<A: Address, const S: usize, const F: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
+pub fn movsx_load<A: Address, const S: usize, const F: usize>(
+    cpu: &mut Vcpu,
+    sys: &mut System,
+    op: &Op,
+) -> Step {
     let value = widen::<F>(load::<F>(cpu, sys, op, A::of(cpu, op))?);
     set_reg::<S>(cpu, op.a, value);
     Ok(())
@@ -139,7 +147,11 @@ pub fn cmov_reg<const CODE: u8, const S: usize>(cpu: &mut Vcpu, sys: &mut System
 }
 
 /// `cmovcc register, [memory]`: the memory is read in any case.
-pub fn cmov_load<const CODE: u8, A: Address, const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
+pub fn cmov_load<const CODE: u8, A: Address, const S: usize>(
+    cpu: &mut Vcpu,
+    sys: &mut System,
+    op: &Op,
+) -> Step {
     let loaded = load::<S>(cpu, sys, op, A::of(cpu, op))?;
     let value = if sys.scratch.lazy.condition::<CODE>(cpu) { loaded } else { reg_sized::<S>(cpu, op.a) };
     set_reg::<S>(cpu, op.a, value);

@@ -152,7 +152,10 @@ fn lower(instruction: &Instruction) -> Op {
 
 fn is_high_byte(instruction: &Instruction, operand: u32) -> bool {
     instruction.op_kind(operand) == OpKind::Register
-        && matches!(instruction.op_register(operand), Register::AH | Register::BH | Register::CH | Register::DH)
+        && matches!(
+            instruction.op_register(operand),
+            Register::AH | Register::BH | Register::CH | Register::DH
+        )
 }
 
 /// Fills in the memory operand, if there is one.
@@ -252,7 +255,9 @@ fn lower_data(instruction: &Instruction, form: Form, op: &mut Op) -> Option<Hand
             op.immediate = instruction.immediate(1) as i32;
             by_form_and_size!(form, size, data::mov_store_imm, [])
         }
-        (Mnemonic::Movzx | Mnemonic::Movsx | Mnemonic::Movsxd, _) => return lower_extension(instruction, form),
+        (Mnemonic::Movzx | Mnemonic::Movsx | Mnemonic::Movsxd, _) => {
+            return lower_extension(instruction, form);
+        }
         (Mnemonic::Lea, _) => {
             op.address_bits &= !(address::FS | address::GS);
             match size {

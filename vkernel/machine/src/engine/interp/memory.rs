@@ -50,7 +50,13 @@ pub fn load<const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op, laddr: u6
 
 /// Stores the low `S` bytes of `value` at a linear address.
 #[inline(always)]
-pub fn store<const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op, laddr: u64, value: u64) -> Result<(), Out> {
+pub fn store<const S: usize>(
+    cpu: &mut Vcpu,
+    sys: &mut System,
+    op: &Op,
+    laddr: u64,
+    value: u64,
+) -> Result<(), Out> {
     let offset = find_write(cpu, sys, op, laddr, S)?;
     put::<S>(sys.mem.ram_mut(), offset, value);
     Ok(())
@@ -83,7 +89,14 @@ pub fn raise(sys: &mut System, exception: Exception) -> Out {
 /// not do again in the same way.
 #[cold]
 #[inline(never)]
-fn find_slow(cpu: &mut Vcpu, sys: &mut System, op: &Op, laddr: u64, size: usize, kind: Kind) -> Result<usize, Out> {
+fn find_slow(
+    cpu: &mut Vcpu,
+    sys: &mut System,
+    op: &Op,
+    laddr: u64,
+    size: usize,
+    kind: Kind,
+) -> Result<usize, Out> {
     let crosses = laddr as usize % PAGE_BYTES + size > PAGE_BYTES;
     let user = cpu.cpl == 3;
     let checks_alignment = user && cpu.flag(rflags::AC) && cpu.cr0 & cr0::AM != 0;

@@ -14,8 +14,6 @@ pub enum Out {
     Branch,
     /// It raised the exception in `sys.raised`.
     Fault,
-    /// It completed, and `sys.leave` says that the schedule must look.
-    Leave,
     /// The specification must execute it.
     Slow,
 }

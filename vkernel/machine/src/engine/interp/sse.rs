@@ -150,7 +150,8 @@ pub fn lower(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
             && instruction.op_kind(operand) == OpKind::Register
             && instruction.op_register(operand).is_xmm()
     };
-    let is_memory = |operand| instruction.op_count() > operand && instruction.op_kind(operand) == OpKind::Memory;
+    let is_memory =
+        |operand| instruction.op_count() > operand && instruction.op_kind(operand) == OpKind::Memory;
     if is_memory(0) || is_memory(1) {
         generalise(instruction, op);
     }
