@@ -4,12 +4,17 @@
 //! A device is a pure register machine with its wiring in the board. It is given the time, it never asks.
 
 pub mod apic_message;
+pub mod civil;
+pub mod hpet;
 pub mod interrupts;
 pub mod ioapic;
 pub mod lapic;
 pub mod lapic_timer;
 pub mod layout;
 pub mod pic;
+pub mod pit;
+pub mod pm_timer;
+pub mod rtc;
 pub mod timers;
 pub mod vectors;
 
