@@ -142,7 +142,7 @@ impl Hpet {
     /// Writes 4 aligned or 8 aligned bytes at `offset`; other sizes are ignored. The owner first calls
     /// [`Hpet::expire`] up to `now`, and then reads [`Hpet::level_lines`].
     pub fn write(&mut self, offset: u64, size: u8, value: u64, now: VirtualTime) {
-        if size != 4 && size != 8 || offset % u64::from(size) != 0 {
+        if size != 4 && size != 8 || !offset.is_multiple_of(u64::from(size)) {
             return;
         }
         let (shift, mask) = match (size, offset & 4) {

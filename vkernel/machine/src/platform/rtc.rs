@@ -312,7 +312,7 @@ impl Rtc {
 
     fn encode(&self, value: i64) -> u8 {
         let value = value as u8;
-        if self.byte(REGISTER_B) & B_BINARY != 0 { value } else { (value / 10 % 10) << 4 | value % 10 }
+        if self.byte(REGISTER_B) & B_BINARY != 0 { value } else { ((value / 10 % 10) << 4) | (value % 10) }
     }
 
     fn decode(&self, byte: u8) -> i64 {

@@ -126,3 +126,51 @@ fn state_and_deadline_survive() {
     assert_saves_and_loads(&mut timers, &mut fresh);
     assert_eq!(fresh.deadline(), timers.deadline());
 }
+
+/// A guest that writes anything anywhere, with time going on in steps of every size: nothing overflows, a
+/// deadline never lies in the past, and what is loaded behaves as what was saved.
+#[test]
+fn a_hostile_guest_is_harmless() {
+    let mut state = 0x2545_f491_4f6c_dd1du64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let (mut timers, mut interrupts) = (Timers::new(1 << 31), Interrupts::new(4));
+    let mut now = 0u64;
+    for round in 0..200_000 {
+        now = now.saturating_add(random() >> (20 + random() % 44));
+        let access = Access { vcpu: (random() % 4) as u8, now: VirtualTime(now) };
+        let value = random() >> (random() % 64);
+        let port =
+            [0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x40, 0x41, 0x42, 0x43, 0x61, 0x70, 0x71][random() as usize % 12];
+        let register = random() % 0x40 * 16;
+        match random() % 8 {
+            0 => interrupts.port_write(port, value as u8),
+            1 => timers.port_write(access, port, value as u8, &mut interrupts),
+            2 => drop((interrupts.port_read(port), timers.port_read(access, port, &mut interrupts))),
+            3 => interrupts.mmio_write(access, 0xfee0_0000 + register, 4, value),
+            4 => interrupts.mmio_write(access, 0xfec0_0000 + register % 0x50, 4, value % 0x10000),
+            5 => {
+                timers.hpet_write(access, random() % 0x180 & !3, 4 << (random() & 1), value, &mut interrupts)
+            }
+            6 => drop(interrupts.msr_write(access.vcpu, 0x800 + register as u32 / 16, value, access.now)),
+            _ => interrupts.msi(0xfee0_0000 | value & 0xf_ffff, random() as u32),
+        }
+        timers.advance(access.now, &mut interrupts);
+        interrupts.advance(access.now);
+        for deadline in [timers.deadline(), interrupts.deadline()].into_iter().flatten() {
+            assert!(deadline > access.now, "round {round}: {deadline} at {}", access.now);
+        }
+        interrupts.acknowledge(access.vcpu);
+        if round % 10_000 == 0 {
+            let saved = crate::archive::save(&mut interrupts);
+            let mut loaded = Interrupts::new(4);
+            crate::archive::load(&mut loaded, saved);
+            assert!((0..4).all(|vcpu| loaded.signals(vcpu) == interrupts.signals(vcpu)));
+            interrupts = loaded;
+        }
+    }
+}
