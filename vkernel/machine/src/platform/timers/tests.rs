@@ -153,9 +153,13 @@ fn a_hostile_guest_is_harmless() {
             2 => drop((interrupts.port_read(port), timers.port_read(access, port, &mut interrupts))),
             3 => interrupts.mmio_write(access, 0xfee0_0000 + register, 4, value),
             4 => interrupts.mmio_write(access, 0xfec0_0000 + register % 0x50, 4, value % 0x10000),
-            5 => {
-                timers.hpet_write(access, random() % 0x180 & !3, 4 << (random() & 1), value, &mut interrupts)
-            }
+            5 => timers.hpet_write(
+                access,
+                (random() % 0x180) & !3,
+                4 << (random() & 1),
+                value,
+                &mut interrupts,
+            ),
             6 => drop(interrupts.msr_write(access.vcpu, 0x800 + register as u32 / 16, value, access.now)),
             _ => interrupts.msi(0xfee0_0000 | value & 0xf_ffff, random() as u32),
         }
