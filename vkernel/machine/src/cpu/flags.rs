@@ -23,7 +23,7 @@ pub fn result_flags(result: u64, size: usize) -> u64 {
     if result & sign_bit(size) != 0 {
         flags |= rflags::SF;
     }
-    if (result as u8).count_ones() % 2 == 0 {
+    if (result as u8).count_ones().is_multiple_of(2) {
         flags |= rflags::PF;
     }
     flags
