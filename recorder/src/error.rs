@@ -24,6 +24,12 @@ pub enum TraceError {
         /// The file.
         path: PathBuf,
     },
+    /// The file ends before the first chunk does. It may be being created at this moment.
+    #[error("{} is too short to be a trace: its recorder was ended before it had written the beginning", path.display())]
+    TooShort {
+        /// The file.
+        path: PathBuf,
+    },
     /// A trace of a later vkernel.
     #[error(
         "trace {} has format version {found}, and this vkernel reads versions {oldest} to {newest}: use the \
@@ -60,12 +66,13 @@ pub enum TraceError {
         /// The earlier place of the event that was refused.
         next: Mark,
     },
-    /// The caller's fault: one event may not exceed [`crate::format::MAX_EVENT_BYTES`].
-    #[error("trace {}: an event of {length_bytes} bytes is over the limit of {limit_bytes}", path.display())]
+    /// The caller's fault: an event may not exceed [`crate::format::MAX_EVENT_BYTES`], the start not
+    /// [`crate::format::MAX_CHUNK_BYTES`].
+    #[error("trace {}: {length_bytes} bytes at once are over the limit of {limit_bytes}", path.display())]
     TooLarge {
         /// The trace.
         path: PathBuf,
-        /// Length of the event.
+        /// Length of the event or start.
         length_bytes: usize,
         /// The limit.
         limit_bytes: usize,

@@ -72,6 +72,7 @@ pub struct FileHeader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeaderProblem {
     NotATrace,
+    TooShort,
     Version(u16),
     Flaw(Flaw),
 }
@@ -90,11 +91,14 @@ impl FileHeader {
     /// Magic, version and check stay where they are in every version, so the check comes first: a flipped bit in
     /// the version is damage, not a newer vkernel.
     pub(crate) fn parse(bytes: &[u8]) -> Result<FileHeader, HeaderProblem> {
+        if MAGIC.starts_with(bytes) {
+            return Err(HeaderProblem::TooShort);
+        }
         if !bytes.starts_with(&MAGIC) {
             return Err(HeaderProblem::NotATrace);
         }
         let Some(header) = bytes.first_chunk::<FILE_HEADER_BYTES>() else {
-            return Err(HeaderProblem::Flaw(Flaw("the file ends inside its header")));
+            return Err(HeaderProblem::TooShort);
         };
         let [.., c0, c1, c2, c3] = *header;
         if crc32fast::hash(&header[..12]) != u32::from_le_bytes([c0, c1, c2, c3]) {

@@ -56,3 +56,6 @@ pub use writer::TraceWriter;
 
 #[cfg(test)]
 mod testing;
+
+#[cfg(test)]
+mod example;

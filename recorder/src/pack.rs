@@ -167,7 +167,9 @@ fn embed(
     id: ImageId,
     bytes: &[u8],
 ) -> io::Result<()> {
-    let of = Embedded { id, kind, name: name.to_owned(), length_bytes: bytes.len() as u64 };
+    // For messages only; a chunk must have room for a piece.
+    let name = name.chars().take(1000).collect();
+    let of = Embedded { id, kind, name, length_bytes: bytes.len() as u64 };
     let pieces = bytes.chunks(PIECE_BYTES).map(Some).chain(bytes.is_empty().then_some(None));
     for (index, piece) in pieces.enumerate() {
         let offset_bytes = (index * PIECE_BYTES) as u64;

@@ -142,13 +142,15 @@ impl Store {
         self.images().directory().join(format!("{CONDEMNED}{id}"))
     }
 
-    /// All images that recordings use, or `None` if one of these cannot be read.
+    /// All images that recordings use, or `None` if one of these cannot be read. One whose beginning is not written
+    /// yet, or never will be, uses none: it looks for its images only afterwards.
     fn used_images(&self) -> Result<Option<BTreeSet<ImageId>>, StoreError> {
         let mut used = BTreeSet::new();
         for name in self.names()? {
             match TraceReader::open(&self.trace_path(&name)) {
                 Ok(reader) => used.extend(referenced(&reader)),
                 Err(TraceError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                Err(TraceError::TooShort { .. }) => {}
                 Err(_) => return Ok(None),
             }
         }
@@ -319,11 +321,14 @@ mod tests {
         let name = record(&store, 1, None);
         let id = store.images().put(b"somebody's").unwrap();
         let path = store.trace_path(&name);
-        let bytes = fs::read(&path).unwrap();
-        fs::write(&path, &bytes[..50]).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[60] ^= 1;
+        fs::write(&path, &bytes).unwrap();
         assert_eq!(store.sweep_images(LATE_S).unwrap(), []);
         assert!(store.images().load(id).unwrap().is_some());
+        bytes[60] ^= 1;
         fs::write(&path, &bytes).unwrap();
+        fs::write(store.trace_path("killed-at-once"), &bytes[..60]).unwrap();
         assert_eq!(store.sweep_images(LATE_S).unwrap(), [id]);
     }
 

@@ -8,7 +8,7 @@ use crate::codec;
 use crate::end::End;
 use crate::error::TraceError;
 use crate::event::{Event, Meta};
-use crate::format::{ChunkKind, FORMAT_VERSION, FileHeader, MAX_EVENT_BYTES, Sealer};
+use crate::format::{ChunkKind, FORMAT_VERSION, FileHeader, MAX_CHUNK_BYTES, MAX_EVENT_BYTES, Sealer};
 use crate::wire::{EventEncoder, Refused};
 use boundary::{Mark, PowerOn};
 use std::fs::{File, OpenOptions};
@@ -92,7 +92,12 @@ impl TraceWriter {
     ) -> Result<TraceWriter, TraceError> {
         let file =
             file.map_err(|source| TraceError::Io { path: path.to_owned(), action: "create", source })?;
-        TraceWriter::over(path, Box::new(file), power_on, meta)
+        TraceWriter::over(path, Box::new(file), power_on, meta).inspect_err(|_| {
+            // An empty file is no recording. It may be a device, which stays.
+            if path.metadata().is_ok_and(|metadata| metadata.is_file()) {
+                let _ = std::fs::remove_file(path);
+            }
+        })
     }
 
     pub(crate) fn over(
@@ -109,8 +114,14 @@ impl TraceWriter {
             written_bytes: 0,
             failed: false,
         };
+        let start = start_payload(power_on, meta);
+        if start.len() > MAX_CHUNK_BYTES {
+            writer.failed = true;
+            let (length_bytes, limit_bytes) = (start.len(), MAX_CHUNK_BYTES);
+            return Err(TraceError::TooLarge { path: path.to_owned(), length_bytes, limit_bytes });
+        }
         writer.append(&FileHeader { version: FORMAT_VERSION, packed: false }.to_bytes())?;
-        writer.append_chunk(ChunkKind::Start, &start_payload(power_on, meta))?;
+        writer.append_chunk(ChunkKind::Start, &start)?;
         Ok(writer)
     }
 
@@ -344,6 +355,17 @@ mod tests {
         assert!(TraceWriter::create(&path, &power_on(b"k"), &meta(0)).is_err());
         assert!(!may_be_replaced(&path).unwrap());
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_start_that_no_reader_would_take_is_refused_and_leaves_no_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("t.vkt");
+        let mut power_on = power_on(b"k");
+        power_on.boot.command_line = "x".repeat(MAX_CHUNK_BYTES);
+        let refused = TraceWriter::create(&path, &power_on, &meta(0));
+        assert!(matches!(refused, Err(TraceError::TooLarge { .. })));
+        assert!(!path.exists());
     }
 
     #[test]
