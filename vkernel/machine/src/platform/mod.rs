@@ -22,6 +22,7 @@ pub mod pci;
 pub mod pic;
 pub mod power;
 pub mod registers;
+pub mod scan_codes;
 pub mod timers;
 pub mod uart;
 pub mod vectors;
