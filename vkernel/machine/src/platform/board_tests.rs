@@ -265,7 +265,14 @@ fn a_hostile_guest_cannot_make_the_host_panic_or_hang() {
         state ^= state << 17;
         state
     };
-    let places = [layout::IOAPIC, layout::HPET, layout::LAPIC, layout::ECAM, layout::VGA_MEMORY.start, layout::VGA_TEXT];
+    let places = [
+        layout::IOAPIC,
+        layout::HPET,
+        layout::LAPIC,
+        layout::ECAM,
+        layout::VGA_MEMORY.start,
+        layout::VGA_TEXT,
+    ];
     let ports = [0x20, 0x40, 0x60, 0x70, 0xa0, 0x3c0, 0x3d4, 0x3f8, 0x510, 0x600, 0x620, 0xcf8, 0xcfc];
     let mut now = VirtualTime(0);
     for _ in 0..200_000 {
