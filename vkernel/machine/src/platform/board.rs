@@ -137,7 +137,7 @@ impl Platform {
         self.interrupts = Interrupts::new(self.vcpus);
         self.timers = Timers::new(self.rtc_start_s);
         self.uart.reset();
-        self.keyboard = I8042::default();
+        self.keyboard.reset();
         self.power = Power::default();
         self.debug_ports = DebugPorts::default();
         self.pci = Pci::default();
@@ -275,6 +275,7 @@ impl Platform {
             self.uart.advance(due);
             self.keyboard.advance(due);
             self.mirror.advance(due, &self.vga, &mut self.outputs);
+            self.type_unheard(due);
             self.sync();
             assert!(
                 self.deadline.is_none_or(|next| next > due),
@@ -323,6 +324,7 @@ impl Platform {
     /// Bytes typed at the console.
     pub fn console_input(&mut self, now: VirtualTime, bytes: &[u8]) {
         self.uart.receive(now, bytes);
+        self.type_unheard(now);
         self.sync();
     }
 
@@ -340,7 +342,7 @@ impl Platform {
     /// Typed bytes that the guest has not read yet.
     #[must_use]
     pub fn console_bytes_pending(&self) -> usize {
-        self.uart.unread_bytes()
+        self.uart.unread_bytes() + self.keyboard.untyped_characters()
     }
 
     /// Moves everything emitted to `outputs`, in order.
@@ -465,6 +467,14 @@ impl Platform {
             }
         }
         self.refresh_deadline();
+    }
+
+    /// A guest whose console is the screen is typed to on the keyboard, unless it has ever listened to the
+    /// serial port.
+    fn type_unheard(&mut self, now: VirtualTime) {
+        if self.mirror.is_console() {
+            self.keyboard.type_characters(now, &self.uart.take_unheard());
+        }
     }
 
     fn refresh_deadline(&mut self) {

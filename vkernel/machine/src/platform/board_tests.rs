@@ -118,6 +118,14 @@ fn every_way_to_end_the_machine_is_wired() {
 }
 
 #[test]
+fn the_acpi_tables_describe_the_hpet_that_is_there() {
+    let capabilities = platform().mmio_read(AT, layout::HPET, 8) as u32;
+    let tables = super::super::acpi::tables(1);
+    let hpet = tables.iter().find(|table| table.bytes.starts_with(b"HPET")).expect("there is a table");
+    assert_eq!(hpet.bytes[36..40], capabilities.to_le_bytes());
+}
+
+#[test]
 fn pci_answers_at_both_its_addresses() {
     let mut platform = platform();
     platform.port_write(AT, 0xcf8, 4, 0x8000_0000);
@@ -136,6 +144,24 @@ fn typed_bytes_reach_a_guest_that_listens() {
     assert_eq!(platform.console_bytes_pending(), 2);
     platform.advance(AT.now.plus(1_000_000));
     assert_eq!([0; 2].map(|_| platform.port_read(AT, COM1, 1)), [0x68, 0x69]);
+    assert_eq!(platform.console_bytes_pending(), 0);
+}
+
+#[test]
+fn a_guest_with_screen_and_keyboard_only_is_typed_to_on_the_keyboard() {
+    let mut platform = platform();
+    platform.console_input(AT.now, b"y");
+    platform.mmio_write(AT, layout::VGA_TEXT, 2, 0x073f);
+    let (mut now, mut codes) = (AT.now, Vec::new());
+    while let Some(deadline) = platform.next_deadline().filter(|at| at.0 < AT.now.0 + 100_000_000) {
+        now = now.max(deadline);
+        platform.advance(now);
+        let at = Access { now, ..AT };
+        if platform.port_read(at, 0x64, 1) & 1 != 0 {
+            codes.push(platform.port_read(at, 0x60, 1));
+        }
+    }
+    assert_eq!(codes, [0x15, 0x95]);
     assert_eq!(platform.console_bytes_pending(), 0);
 }
 
@@ -226,6 +252,50 @@ fn a_reset_keeps_what_was_typed_and_nothing_else() {
     assert_eq!(platform.port_read(AT, 0x80, 1), 0);
     assert_eq!(platform.port_read(AT, 0xcf8, 4), 0);
     assert!(platform.screen_text().iter().all(String::is_empty));
+}
+
+/// A guest that reads and writes at random, near the devices and elsewhere, while time passes.
+#[test]
+fn a_hostile_guest_cannot_make_the_host_panic_or_hang() {
+    let mut platform = platform();
+    let mut state = 0x1234_5678_9abc_def1_u64;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let places = [
+        layout::IOAPIC,
+        layout::HPET,
+        layout::LAPIC,
+        layout::ECAM,
+        layout::VGA_MEMORY.start,
+        layout::VGA_TEXT,
+    ];
+    let ports = [0x20, 0x40, 0x60, 0x70, 0xa0, 0x3c0, 0x3d4, 0x3f8, 0x510, 0x600, 0x620, 0xcf8, 0xcfc];
+    let mut now = VirtualTime(0);
+    for _ in 0..200_000 {
+        let (choice, value) = (random(), random());
+        let at = Access { vcpu: (choice & 1) as u8, now };
+        let port = ports[(choice >> 8) as usize % ports.len()] + (choice >> 16 & 7) as u16;
+        let paddr = places[(choice >> 24) as usize % places.len()] + (choice >> 32 & 0x3ff);
+        let size = 1 << (choice >> 4 & 3);
+        match choice >> 60 {
+            0..=3 => platform.port_write(at, port, size.min(4), value as u32),
+            4..=6 => drop(platform.port_read(at, port, size.min(4))),
+            7..=9 => platform.mmio_write(at, paddr, size, value),
+            10 => drop(platform.mmio_read(at, paddr, size)),
+            11 => drop(platform.apic_msr_write(at, 0x800 + (choice as u32 >> 8 & 0xff), value)),
+            12 => drop(platform.acknowledge(at.vcpu)),
+            13 => platform.console_input(now, &value.to_le_bytes()),
+            _ => now = now.plus(value & 0xffff),
+        }
+        platform.advance(now);
+        drop(outputs(&mut platform));
+        drop(platform.take_power());
+    }
+    assert!(platform.next_deadline().is_none_or(|deadline| deadline > now));
 }
 
 #[test]

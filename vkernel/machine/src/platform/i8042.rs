@@ -8,6 +8,7 @@
 //! than 2 with its translation to set 1, and typematic repetition.
 
 use super::registers::Bits;
+use super::scan_codes::keystrokes;
 use crate::persist;
 use boundary::{PowerEvent, VirtualTime};
 use std::collections::VecDeque;
@@ -21,6 +22,8 @@ pub const KEYBOARD_IRQ: u8 = 1;
 
 /// From reading one byte until the next is there.
 const NEXT_BYTE_NS: u64 = 50_000;
+/// From one typed character to the next: a fast typist, and no overrun in a small kernel's buffer.
+const TYPING_NS: u64 = 5_000_000;
 /// No guest may make the host store more than this.
 const QUEUE_BYTES: usize = 64;
 
@@ -57,6 +60,9 @@ pub struct I8042 {
     /// What follows it.
     queue: VecDeque<u8>,
     next_byte_at: VirtualTime,
+    /// Characters still to be typed.
+    typed: VecDeque<u8>,
+    next_character_at: VirtualTime,
 }
 
 persist!(I8042 {
@@ -68,14 +74,16 @@ persist!(I8042 {
     output,
     last_output,
     queue,
-    next_byte_at
+    next_byte_at,
+    typed,
+    next_character_at
 });
 
 impl Default for I8042 {
-    /// As firmware leaves it: tested, translating, interrupt off.
+    /// As firmware leaves it: tested, translating, its interrupt on.
     fn default() -> I8042 {
         I8042 {
-            config: CONFIG_SYSTEM | CONFIG_AUXILIARY_DISABLED | CONFIG_TRANSLATE,
+            config: CONFIG_KEYBOARD_INTERRUPT | CONFIG_SYSTEM | CONFIG_AUXILIARY_DISABLED | CONFIG_TRANSLATE,
             output_port: OUTPUT_PORT_NOT_RESET | OUTPUT_PORT_A20,
             controller_command: 0,
             keyboard_command: 0,
@@ -84,11 +92,19 @@ impl Default for I8042 {
             last_output: 0,
             queue: VecDeque::new(),
             next_byte_at: VirtualTime(0),
+            typed: VecDeque::new(),
+            next_character_at: VirtualTime(0),
         }
     }
 }
 
 impl I8042 {
+    /// Resets controller and keyboard; what is still to be typed is not forgotten.
+    pub fn reset(&mut self) {
+        let typed = std::mem::take(&mut self.typed);
+        *self = I8042 { typed, next_character_at: self.next_character_at, ..I8042::default() };
+    }
+
     /// Reads [`DATA`] or [`COMMAND`].
     pub fn read(&mut self, now: VirtualTime, port: u16) -> u8 {
         self.advance(now);
@@ -111,31 +127,54 @@ impl I8042 {
         event
     }
 
-    /// Moves a waiting byte into the output buffer when its time has come.
+    /// Types the next character when it is time, and moves a waiting byte into the output buffer.
     pub fn advance(&mut self, now: VirtualTime) {
+        if self.can_type()
+            && self.next_character_at <= now
+            && let Some(character) = self.typed.pop_front()
+        {
+            keystrokes(character).into_iter().for_each(|code| self.respond(code));
+            self.next_character_at = now.plus(TYPING_NS);
+        }
         if self.output.is_none() && self.next_byte_at <= now {
             self.output = self.queue.pop_front();
         }
     }
 
-    /// When the next waiting byte appears.
+    /// When [`I8042::advance`] next changes anything.
     #[must_use]
     pub fn deadline(&self) -> Option<VirtualTime> {
-        (self.output.is_none() && !self.queue.is_empty()).then_some(self.next_byte_at)
+        if self.can_type() {
+            (!self.typed.is_empty()).then_some(self.next_character_at)
+        } else {
+            (self.output.is_none() && !self.queue.is_empty()).then_some(self.next_byte_at)
+        }
+    }
+
+    /// Gives the keyboard characters to type, one after the other, as the guest reads them. The codes are
+    /// those of set 1, as the controller translates them.
+    pub fn type_characters(&mut self, now: VirtualTime, characters: &VecDeque<u8>) {
+        if self.typed.is_empty() {
+            self.next_character_at = self.next_character_at.max(now.plus(TYPING_NS));
+        }
+        self.typed.extend(characters);
+    }
+
+    /// How many characters are still to be typed.
+    #[must_use]
+    pub fn untyped_characters(&self) -> usize {
+        self.typed.len()
+    }
+
+    /// Whether the guest has read everything that the keyboard sent before.
+    fn can_type(&self) -> bool {
+        self.output.is_none() && self.queue.is_empty() && !self.config.has(CONFIG_KEYBOARD_DISABLED)
     }
 
     /// The level of IRQ 1.
     #[must_use]
     pub fn interrupt(&self) -> bool {
         self.output.is_some() && self.config.has(CONFIG_KEYBOARD_INTERRUPT)
-    }
-
-    /// A scan code (set 1) from the keyboard.
-    pub fn key(&mut self, now: VirtualTime, scan_code: u8) {
-        if !self.config.has(CONFIG_KEYBOARD_DISABLED) {
-            self.respond(scan_code);
-            self.advance(now);
-        }
     }
 
     fn status(&self) -> u8 {
@@ -330,6 +369,23 @@ mod tests {
         assert_eq!(controller.write(VirtualTime(0), COMMAND, 0xff), None);
         controller.write(VirtualTime(0), COMMAND, 0xd1);
         assert_eq!(controller.write(VirtualTime(0), DATA, 0x02), Some(PowerEvent::Reset));
+    }
+
+    #[test]
+    fn typed_characters_arrive_as_the_guest_reads_them() {
+        let mut controller = I8042::default();
+        controller.type_characters(VirtualTime(0), &VecDeque::from(*b"aB"));
+        assert_eq!(read_all(&mut controller), [0x1e, 0x9e, 0x2a, 0x30, 0xb0, 0xaa]);
+        assert_eq!(controller.untyped_characters(), 0);
+    }
+
+    #[test]
+    fn a_disabled_keyboard_types_nothing() {
+        let mut controller = I8042::default();
+        command(&mut controller, 0xad);
+        controller.type_characters(VirtualTime(0), &VecDeque::from(*b"a"));
+        assert_eq!(controller.deadline(), None);
+        assert_eq!(command(&mut controller, 0xae), [0x1e, 0x9e]);
     }
 
     #[test]

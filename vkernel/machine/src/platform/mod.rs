@@ -27,6 +27,7 @@ pub mod pm_timer;
 pub mod power;
 pub mod registers;
 pub mod rtc;
+pub mod scan_codes;
 pub mod timers;
 pub mod uart;
 pub mod vectors;

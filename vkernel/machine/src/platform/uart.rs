@@ -70,12 +70,14 @@ pub struct Uart {
     /// When the line is free for the next byte.
     next_arrival: VirtualTime,
     status_polls: u8,
+    /// Whether the guest ever listened.
+    was_used: bool,
     transmitted: Vec<u8>,
 }
 
 persist!(Uart {
     interrupt_enable, fifo_control, line_control, modem_control, modem_status, scratch, divisor, receive_fifo,
-    backlog, overrun, transmitter_interrupt, timed_out, last_activity, next_arrival, status_polls; skip: transmitted
+    backlog, overrun, transmitter_interrupt, timed_out, last_activity, next_arrival, status_polls, was_used; skip: transmitted
 });
 
 impl Default for Uart {
@@ -96,6 +98,7 @@ impl Default for Uart {
             last_activity: VirtualTime(0),
             next_arrival: VirtualTime(0),
             status_polls: 0,
+            was_used: false,
             transmitted: Vec::new(),
         }
     }
@@ -107,7 +110,13 @@ impl Uart {
         self.return_fifo_to_backlog();
         let backlog = std::mem::take(&mut self.backlog);
         let transmitted = std::mem::take(&mut self.transmitted);
-        *self = Uart { backlog, transmitted, next_arrival: self.next_arrival, ..Uart::default() };
+        *self = Uart {
+            backlog,
+            transmitted,
+            was_used: self.was_used,
+            next_arrival: self.next_arrival,
+            ..Uart::default()
+        };
     }
 
     /// Reads register `offset` (0 to 7).
@@ -161,6 +170,7 @@ impl Uart {
 
     /// Lets time pass until `now`: bytes arrive, silence becomes a time-out.
     pub fn advance(&mut self, now: VirtualTime) {
+        self.was_used |= self.is_listening();
         if self.can_receive()
             && self.next_arrival <= now
             && let Some(byte) = self.backlog.pop_front()
@@ -212,6 +222,11 @@ impl Uart {
         self.backlog.len() + self.receive_fifo.len()
     }
 
+    /// What was typed for a guest that never listened here; nothing once it has.
+    pub fn take_unheard(&mut self) -> VecDeque<u8> {
+        if self.was_used { VecDeque::new() } else { std::mem::take(&mut self.backlog) }
+    }
+
     fn fifo_enabled(&self) -> bool {
         self.fifo_control.has(FCR_ENABLE)
     }
@@ -230,11 +245,14 @@ impl Uart {
     /// Whether a typed byte may enter the FIFO. A driver that initialises the device reads the data register
     /// to empty it, so a byte comes only to a guest that enabled the interrupt or waits by polling.
     fn can_receive(&self) -> bool {
-        let listening = self.interrupt_enable.has(IER_RECEIVED) || self.status_polls >= POLLS_TO_LISTEN;
-        listening
+        self.is_listening()
             && !self.backlog.is_empty()
             && !self.modem_control.has(MCR_LOOPBACK)
             && self.receive_fifo.len() < self.capacity_bytes()
+    }
+
+    fn is_listening(&self) -> bool {
+        self.interrupt_enable.has(IER_RECEIVED) || self.status_polls >= POLLS_TO_LISTEN
     }
 
     /// The identification of the enabled cause with the highest priority.

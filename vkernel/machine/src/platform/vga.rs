@@ -5,6 +5,7 @@
 //! graphics modes, planes (memory is linear), fonts and the palette's effect.
 
 use super::registers::{Bits, read_bytes};
+use crate::archive::{Archive, Persist};
 use crate::persist;
 use boundary::VirtualTime;
 
@@ -54,10 +55,20 @@ impl Indexed {
     }
 }
 
+/// The memory window. Its length is fixed, so it is saved as one block.
+#[derive(Debug, Clone)]
+struct Memory(Vec<u8>);
+
+impl Persist for Memory {
+    fn persist(&mut self, archive: &mut Archive) {
+        archive.raw(&mut self.0);
+    }
+}
+
 /// The adapter.
 #[derive(Debug, Clone)]
 pub struct Vga {
-    memory: Vec<u8>,
+    memory: Memory,
     crtc: Indexed,
     sequencer: Indexed,
     graphics: Indexed,
@@ -104,7 +115,7 @@ impl Default for Vga {
             (0x18, 0xff),
         ];
         Vga {
-            memory,
+            memory: Memory(memory),
             crtc: Indexed::new(&crtc),
             sequencer: Indexed::new(&[(0, 0x03), (2, 0x03), (4, 0x02)]),
             graphics: Indexed::new(&[(5, 0x10), (6, 0x0e), (8, 0xff)]),
@@ -179,14 +190,14 @@ impl Vga {
     /// Reads `size_bytes` bytes at `offset` of the memory window.
     #[must_use]
     pub fn memory_read(&self, offset: usize, size_bytes: u8) -> u64 {
-        read_bytes(&self.memory, offset, size_bytes)
+        read_bytes(&self.memory.0, offset, size_bytes)
     }
 
     /// Writes `size_bytes` bytes at `offset` of the memory window.
     pub fn memory_write(&mut self, offset: usize, size_bytes: u8, value: u64) {
         let bytes = value.to_le_bytes();
         for (index, byte) in bytes.iter().enumerate().take(usize::from(size_bytes)) {
-            if let Some(cell) = self.memory.get_mut(offset + index) {
+            if let Some(cell) = self.memory.0.get_mut(offset + index) {
                 *cell = *byte;
             }
         }
@@ -226,7 +237,7 @@ impl Vga {
             pitch => pitch,
         };
         let first = self.start_address() + row * pitch;
-        let character = |column: usize| match self.memory[TEXT_OFFSET + (first + column) * 2 % TEXT_BYTES] {
+        let character = |column: usize| match self.memory.0[TEXT_OFFSET + (first + column) * 2 % TEXT_BYTES] {
             0 | 0xff => ' ',
             byte @ 0x20..=0x7e => char::from(byte),
             _ => '?',

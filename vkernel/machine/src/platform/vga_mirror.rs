@@ -40,6 +40,12 @@ impl VgaMirror {
         }
     }
 
+    /// Whether the screen is the guest's console: it wrote there, and nowhere else.
+    #[must_use]
+    pub fn is_console(&self) -> bool {
+        self.line_open
+    }
+
     /// The guest is about to write at `offset` of the memory window.
     pub fn before_memory_write(
         &mut self,
