@@ -15,8 +15,13 @@ pub enum Arrival {
     Note(Note),
     /// SIGQUIT without a terminal: registers and backtraces are wanted on stderr.
     Report,
-    /// The run should end: a signal, or a person. The text says which (`SIGTERM`).
-    Stop(String),
+    /// The run should end.
+    Stop {
+        /// The signal that says so; SIGPIPE when the console was closed.
+        signal: u8,
+        /// Why, for a message: `SIGTERM`, `stdout was closed`.
+        reason: String,
+    },
 }
 
 /// The outside of a live machine.
@@ -26,6 +31,9 @@ pub trait World {
 
     /// Delivers an output. A host that cannot (a closed pipe) says so by a later [`Arrival::Stop`].
     fn emit(&mut self, output: &Output);
+
+    /// Tells the person something at once, on stderr.
+    fn notice(&mut self, message: &str);
 
     /// Whether an input can still arrive: some source is open. Without one, the clock is virtual and an
     /// idle machine without deadlines is a hang.

@@ -11,6 +11,7 @@ pub mod boot;
 pub mod clock;
 pub mod cpu;
 pub mod engine;
+mod lockstep;
 pub mod machine;
 pub mod mem;
 pub mod platform;
@@ -19,4 +20,9 @@ pub mod system;
 pub mod tlb;
 
 pub use engine::EngineKind;
+pub use lockstep::Mismatch;
 pub use machine::{Event, Exit, Interrupt, Machine, Saved, StopSet};
+
+/// The number of this behaviour. Any change that alters a digest of the same [`boundary::PowerOn`] and inputs
+/// raises it.
+pub const MODEL: u32 = 1;

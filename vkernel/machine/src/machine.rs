@@ -11,6 +11,7 @@ use crate::cpu::core::Core;
 use crate::cpu::state::{Activity, Shadow, Vcpu, rflags};
 use crate::cpu::system;
 use crate::engine::{self, Engine, EngineKind};
+use crate::lockstep::{Mismatch, Shadow as LockstepShadow};
 use crate::mem::PAGE_BYTES;
 use crate::platform::firmware::firmware_tables;
 use crate::platform::memory_map::memory_map;
@@ -47,6 +48,8 @@ pub enum Exit {
     Output,
     /// The machine switched itself off, or wants to be reset.
     Power(PowerEvent),
+    /// In lockstep: the engines differ.
+    Mismatch(Box<Mismatch>),
 }
 
 /// Asks a running machine to come back. Not an input: it changes nothing.
@@ -107,6 +110,8 @@ pub struct Machine {
     /// How many times timers fired, the key of their perturbation.
     timer_ordinal: u64,
     events: Vec<(Mark, Event)>,
+    /// The same machine on the reference engine, in lockstep.
+    shadow: Option<LockstepShadow>,
 }
 
 /// Console bytes that make `run` return with [`Exit::Output`].
@@ -130,8 +135,13 @@ impl Machine {
             mark: Mark::default(),
             timer_ordinal: 0,
             events: Vec::new(),
+            shadow: None,
         };
         machine.load_boot_images(media)?;
+        if let EngineKind::Lockstep { slice_counts } = engine {
+            let shadow = Machine::new(power_on, media, EngineKind::Reference)?;
+            machine.shadow = Some(LockstepShadow::new(shadow, slice_counts));
+        }
         Ok(machine)
     }
 
@@ -160,6 +170,9 @@ impl Machine {
         self.schedule = Schedule::new(&power_on);
         self.engine.forget();
         self.happened();
+        if let Some(shadow) = &mut self.shadow {
+            shadow.machine().reset(media)?;
+        }
         self.load_boot_images(media)
     }
 
@@ -199,6 +212,9 @@ impl Machine {
     }
 
     fn collect_outputs(&mut self) {
+        if !self.sys.platform.has_outputs() {
+            return;
+        }
         let mut outputs = Vec::new();
         self.sys.platform.drain_outputs(&mut outputs);
         self.events.extend(outputs.into_iter().map(|output| (self.mark, Event::Output(output))));
@@ -219,6 +235,22 @@ impl Machine {
     /// Runs until the place `until`, a stop, or something the driver must see. `interrupt` makes it return
     /// early and changes nothing.
     pub fn run(&mut self, until: Mark, stops: &StopSet, interrupt: &Interrupt) -> Exit {
+        let Some(mut shadow) = self.shadow.take() else { return self.run_alone(until, stops, interrupt) };
+        let exit = loop {
+            let agreed = self.mark;
+            let exit = self.run_alone(shadow.slice(agreed, until), stops, interrupt);
+            if let Some(mismatch) = shadow.follow(self, agreed, &exit) {
+                break Exit::Mismatch(mismatch);
+            }
+            if exit != Exit::Budget || self.mark >= until {
+                break exit;
+            }
+        };
+        self.shadow = Some(shadow);
+        exit
+    }
+
+    fn run_alone(&mut self, until: Mark, stops: &StopSet, interrupt: &Interrupt) -> Exit {
         if self.sys.stops != stops.execute {
             self.sys.stops.clone_from(&stops.execute);
             self.engine.forget();
@@ -299,6 +331,14 @@ impl Machine {
         }
     }
 
+    /// Whether any vCPU can still be woken: one that waits for a start-up IPI, or halted with interrupts
+    /// disabled, cannot be by the devices of this machine.
+    #[must_use]
+    pub fn can_wake(&self) -> bool {
+        let wakes = |cpu: &Vcpu| cpu.activity == Activity::Halted && cpu.flag(rflags::IF);
+        self.cpus.iter().any(|cpu| wakes(cpu) || cpu.activity == Activity::Running)
+    }
+
     fn next_runnable(&self) -> Option<usize> {
         let count = self.cpus.len();
         (1..=count).map(|step| (self.schedule.current + step) % count).find(|&vcpu| self.is_runnable(vcpu))
@@ -353,8 +393,8 @@ impl Machine {
         self.sys.icount += 1;
         self.cpus[vcpu].own_counts += 1;
         self.schedule.consume(1);
-        self.after_leave();
         self.sync_mark();
+        self.after_leave();
         true
     }
 
@@ -391,8 +431,8 @@ impl Machine {
         assert!(counts <= budget, "an engine overran its budget");
         self.cpus[vcpu].own_counts += counts;
         self.schedule.consume(counts);
-        self.after_leave();
         self.sync_mark();
+        self.after_leave();
         if std::mem::take(&mut self.sys.stop_reached) {
             let cpu = &self.cpus[vcpu];
             return Some(Exit::Stop { vcpu: cpu.id, rip: cpu.rip });
@@ -415,6 +455,9 @@ impl Machine {
 
     /// Lets one input in, at the current place.
     pub fn apply(&mut self, input: &Input) {
+        if let Some(shadow) = &mut self.shadow {
+            shadow.machine().apply(input);
+        }
         let now = self.sys.now();
         match input {
             Input::Console(bytes) => self.sys.platform.console_input(now, bytes),
@@ -453,6 +496,9 @@ impl Machine {
 
     /// All vCPUs are idle: guest time jumps to `to`.
     pub fn advance_idle(&mut self, to: VirtualTime) {
+        if let Some(shadow) = &mut self.shadow {
+            shadow.machine().advance_idle(to);
+        }
         self.sys.clock.jump(self.sys.icount, to);
         self.happened();
     }
@@ -477,7 +523,7 @@ impl Machine {
 
     /// All state but RAM, in one order for saving, loading and digesting.
     fn persist_state(&mut self, archive: &mut Archive) {
-        let Machine { cpus, sys, engine: _, schedule, mark, timer_ordinal, events: _ } = self;
+        let Machine { cpus, sys, engine: _, schedule, mark, timer_ordinal, events: _, shadow: _ } = self;
         cpus.iter_mut().for_each(|cpu| archive.field(cpu));
         archive.field(&mut sys.platform);
         archive.field(&mut sys.clock);
@@ -507,6 +553,9 @@ impl Machine {
 
     /// Replaces everything by what was saved from a machine of the same description.
     pub fn load(&mut self, saved: &Saved) {
+        if let Some(shadow) = &mut self.shadow {
+            shadow.machine().load(saved);
+        }
         let mut reader = Archive::reader(saved.state.clone());
         self.persist_state(&mut reader);
         let _ = reader.finish();

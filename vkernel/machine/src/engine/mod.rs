@@ -27,6 +27,11 @@ pub enum EngineKind {
     /// The caching interpreter.
     #[default]
     Interp,
+    /// The interpreter beside the reference, compared every so many counts.
+    Lockstep {
+        /// 1 finds the very instruction.
+        slice_counts: u64,
+    },
 }
 
 /// Builds an engine.
@@ -34,7 +39,7 @@ pub enum EngineKind {
 pub fn build(kind: EngineKind) -> Box<dyn Engine> {
     match kind {
         EngineKind::Reference => Box::new(reference::Reference),
-        EngineKind::Interp => Box::<interp::Interp>::default(),
+        EngineKind::Interp | EngineKind::Lockstep { .. } => Box::<interp::Interp>::default(),
     }
 }
 
