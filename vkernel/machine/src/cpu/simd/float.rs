@@ -1,9 +1,10 @@
 //! SSE floating point: exceptions, and the forms that are more than one operation of the host
 //! (SDM vol. 1 11.5, annex E).
 //!
-//! DPPS and DPPD, whose NaNs and flags the SDM leaves open where several elements meet, are here what its
-//! pseudo-code says: a multiplication, then horizontal additions, each with its own rounding and flags; lanes
-//! that are not selected contribute +0 and raise nothing.
+//! DPPS and DPPD are a multiplication, then one or two additions, each with its own rounding and flags; lanes
+//! that are not selected contribute +0 and raise nothing. Which of several NaNs they give, the SDM leaves
+//! open. Here as on Intel's processors every lane of the result is a sum of its own, the first NaN winning:
+//! in DPPS of neighbour and lane, then of that and the other pair; in DPPD of lane and neighbour.
 
 use super::hostfp::{self, Comparison};
 use super::lanes::*;
@@ -209,6 +210,12 @@ fn select_mask(selection: u8, lane_bits: u32) -> u128 {
         .fold(0, |mask, index| mask | lane << (index * lane_bits))
 }
 
+/// Swaps lanes 0 and 1, and 2 and 3.
+fn swap_neighbours(value: u128) -> u128 {
+    const EVEN_LANES: u128 = 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
+    (value & EVEN_LANES) << 32 | value >> 32 & EVEN_LANES
+}
+
 /// DPPS: high half of the immediate selects what is multiplied, low half where the sum goes.
 pub fn dpps(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
     let factors = select_mask(instruction.immediate8() >> 4, 32);
@@ -216,8 +223,8 @@ pub fn dpps(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
     let b = core.vector(instruction, 1)? & factors;
     let control = core.cpu.mxcsr;
     let (products, first) = compute(hostfp::mulps, Lanes::Ps, a, b, control);
-    let (pairs, second) = compute(hostfp::haddps, Lanes::Ps, products, products, control);
-    let (sum, third) = compute(hostfp::haddps, Lanes::Ps, pairs, pairs, control);
+    let (pairs, second) = compute(hostfp::addps, Lanes::Ps, swap_neighbours(products), products, control);
+    let (sum, third) = compute(hostfp::addps, Lanes::Ps, pairs, pairs.rotate_left(64), control);
     raise(core, first | second | third)?;
     core.set_vector(instruction, 0, sum & select_mask(instruction.immediate8() & 0xf, 32))
 }
@@ -229,7 +236,7 @@ pub fn dppd(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
     let b = core.vector(instruction, 1)? & factors;
     let control = core.cpu.mxcsr;
     let (products, first) = compute(hostfp::mulpd, Lanes::Pd, a, b, control);
-    let (sum, second) = compute(hostfp::haddpd, Lanes::Pd, products, products, control);
+    let (sum, second) = compute(hostfp::addpd, Lanes::Pd, products, products.rotate_left(64), control);
     raise(core, first | second)?;
     core.set_vector(instruction, 0, sum & select_mask(instruction.immediate8() & 3, 64))
 }

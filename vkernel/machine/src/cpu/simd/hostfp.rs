@@ -1,8 +1,9 @@
 //! IEEE arithmetic on the host's SSE unit, under the guest's MXCSR (SDM vol. 1 ch. 10, 11 and annex E).
 //!
-//! One function for each instruction. It loads the guest's rounding, DAZ and FTZ with all exceptions masked
-//! and no flags, executes that instruction, and gives the result and the flags it raised; then the host's
-//! own MXCSR holds again. What these instructions compute, NaNs included, is the same on every x86-64
+//! One function for each instruction. It loads the guest's MXCSR with all exceptions masked, executes that
+//! instruction, and gives the result and the flags: all that it raised, and any masked ones that were set
+//! before. Then the host's own MXCSR holds again, but for its flags, which nobody reads: putting back also
+//! those would cost more than all the rest, as processors are slow to store an MXCSR that has just changed. What these instructions compute, NaNs included, is the same on every x86-64
 //! processor, so this stays a pure function of its arguments. ROUNDPS and its kin need SSE4.1 of the host.
 //!
 //! The only file of the instruction set with `unsafe`.
@@ -15,9 +16,12 @@ const FLAGS: u32 = 0x3f;
 /// MXCSR with all exceptions masked, and otherwise in its default state: what Rust code runs under.
 static HOST_MXCSR: u32 = 0x1f80;
 
-/// The guest's MXCSR as it is safe to run under.
+/// The guest's MXCSR as it is safe to run under. Its flags stay set where they are masked, for raising them
+/// again changes nothing then, and a processor takes long to set a flag that was clear. The unmasked ones
+/// start clear, so that what comes back has been raised by this instruction.
 fn masked(mxcsr: u32) -> u32 {
-    mxcsr & 0xffff & !FLAGS | HOST_MXCSR
+    let masked_flags = mxcsr & mxcsr >> 7 & FLAGS;
+    mxcsr & 0xffff & !FLAGS | HOST_MXCSR | masked_flags
 }
 
 fn to_register(value: u128) -> __m128i {
@@ -43,10 +47,14 @@ macro_rules! binary {
                     "ldmxcsr [{control}]",
                     $text,
                     "stmxcsr [{control}]",
+                    "test {changed:e}, {changed:e}",
+                    "jz 2f",
                     "ldmxcsr [{host}]",
+                    "2:",
                     a = inout(xmm_reg) a,
                     b = in(xmm_reg) to_register(b),
                     control = in(reg) &raw mut control,
+                    changed = in(reg) control & !FLAGS ^ HOST_MXCSR,
                     host = in(reg) &raw const HOST_MXCSR,
                     options(nostack),
                 );
@@ -139,10 +147,14 @@ macro_rules! from_integer {
                     "ldmxcsr [{control}]",
                     $text,
                     "stmxcsr [{control}]",
+                    "test {changed:e}, {changed:e}",
+                    "jz 2f",
                     "ldmxcsr [{host}]",
+                    "2:",
                     a = inout(xmm_reg) a,
                     integer = in(reg) integer,
                     control = in(reg) &raw mut control,
+                    changed = in(reg) control & !FLAGS ^ HOST_MXCSR,
                     host = in(reg) &raw const HOST_MXCSR,
                     options(nostack),
                 );
@@ -171,10 +183,14 @@ macro_rules! to_integer {
                     "ldmxcsr [{control}]",
                     $text,
                     "stmxcsr [{control}]",
+                    "test {changed:e}, {changed:e}",
+                    "jz 2f",
                     "ldmxcsr [{host}]",
+                    "2:",
                     b = in(xmm_reg) to_register(b),
                     integer = out(reg) integer,
                     control = in(reg) &raw mut control,
+                    changed = in(reg) control & !FLAGS ^ HOST_MXCSR,
                     host = in(reg) &raw const HOST_MXCSR,
                     options(nostack),
                 );
@@ -218,13 +234,17 @@ macro_rules! compare {
                     "setp {pf}",
                     "setc {cf}",
                     "stmxcsr [{control}]",
+                    "test {changed:e}, {changed:e}",
+                    "jz 2f",
                     "ldmxcsr [{host}]",
+                    "2:",
                     a = in(xmm_reg) to_register(a),
                     b = in(xmm_reg) to_register(b),
                     zf = out(reg_byte) zf,
                     pf = out(reg_byte) pf,
                     cf = out(reg_byte) cf,
                     control = in(reg) &raw mut control,
+                    changed = in(reg) control & !FLAGS ^ HOST_MXCSR,
                     host = in(reg) &raw const HOST_MXCSR,
                     options(nostack),
                 );

@@ -97,7 +97,8 @@ fn enter_mmx(core: &mut Core<'_>) {
     core.cpu.x87.valid = 0xff;
 }
 
-/// Which register files an instruction uses; they decide what can make it unavailable.
+/// Which register files an instruction uses; they decide what can make it unavailable. CVTPI2PS with a memory
+/// operand uses no MMX register: against the SDM's words, processors then leave the x87 alone.
 #[derive(Clone, Copy, Debug)]
 struct Unit {
     mmx: bool,
@@ -114,12 +115,7 @@ impl Unit {
                 unit.sse |= register.is_xmm();
             }
         }
-        match instruction.mnemonic() {
-            Mnemonic::Ldmxcsr | Mnemonic::Stmxcsr => unit.sse = true,
-            // Its integers are MMX's also when they come from memory. CVTPI2PD is different.
-            Mnemonic::Cvtpi2ps => unit.mmx = true,
-            _ => {}
-        }
+        unit.sse |= matches!(instruction.mnemonic(), Mnemonic::Ldmxcsr | Mnemonic::Stmxcsr);
         unit
     }
 

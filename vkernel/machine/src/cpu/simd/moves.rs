@@ -82,17 +82,22 @@ fn lane_count(instruction: &Instruction, operand: u32, lane_bytes: usize) -> usi
     bytes / lane_bytes
 }
 
-/// MOVMSKPS, MOVMSKPD, PMOVMSKB: the signs of the lanes.
+/// PMOVMSKB. String functions live on it, so the bits are gathered by a multiplication for each half: every
+/// sign, alone in its byte, is shifted to its place in the top byte, and nothing else gets there.
+pub fn pmovmskb(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
+    let value = core.vector(instruction, 1)?;
+    let gather = |half: u64| (half >> 7 & 0x0101_0101_0101_0101).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+    let mask = gather(value as u64) | gather((value >> 64) as u64) << 8;
+    core.set_vector(instruction, 0, u128::from(mask))
+}
+
+/// MOVMSKPS, MOVMSKPD: the signs of the lanes.
 fn signs(core: &mut Core<'_>, instruction: &Instruction, lane_bytes: usize) -> Exec {
     let value = core.vector(instruction, 1)?;
     let bits = 8 * lane_bytes;
     let mask = (0..lane_count(instruction, 1, lane_bytes))
         .fold(0, |mask, lane| mask | (value >> (bits * lane + bits - 1) & 1) << lane);
     core.set_vector(instruction, 0, mask)
-}
-
-pub fn pmovmskb(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
-    signs(core, instruction, 1)
 }
 
 pub fn movmskps(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
@@ -170,12 +175,10 @@ pub fn masked(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
         _ => rdi,
     };
     let segment = segment_index(instruction.memory_segment());
-    let laddr = core.linear(segment, offset, length, Intent::Write)?;
-    let user = core.is_user();
-    core.locate_linear(laddr, length, Intent::Write, user)?;
+    core.locate(segment, offset, length, Intent::Write)?;
     for (index, byte) in bytes.iter().enumerate().take(length) {
         if mask[index] < 0 {
-            core.store_linear(laddr.wrapping_add(index as u64), &[*byte], user)?;
+            core.store(segment, offset.wrapping_add(index as u64), &[*byte])?;
         }
     }
     Ok(())

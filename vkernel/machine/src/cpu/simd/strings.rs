@@ -75,7 +75,8 @@ fn matching(text: &Text, predicate: impl Fn(i32) -> bool) -> u32 {
 /// Whether `needle` stands at `at` in `text`, as far as the register reaches.
 fn stands_at(needle: &Text, text: &Text, at: usize, count: usize) -> bool {
     let seen = needle.length.min(count - at);
-    at + seen <= text.length && needle.characters[..seen] == text.characters[at..at + seen]
+    // Nothing to see is found anywhere, also beyond the end of the text.
+    seen == 0 || at + seen <= text.length && needle.characters[..seen] == text.characters[at..at + seen]
 }
 
 /// The SDM's IntRes1: one bit for each character of the second operand. Where characters are beyond the
