@@ -424,6 +424,10 @@ impl Machine {
         if let Some(deadline) = self.deadline() {
             budget = budget.min(self.sys.clock.counts_until(before, deadline));
         }
+        if self.cpus[vcpu].shadow != Shadow::None {
+            // Interrupts are looked at again right after the one instruction that a shadow covers.
+            budget = budget.min(1);
+        }
         debug_assert!(budget > 0, "a due timer or ended quantum was handled before");
         self.sys.leave = Default::default();
         self.engine.run(&mut self.cpus[vcpu], &mut self.sys, budget);
