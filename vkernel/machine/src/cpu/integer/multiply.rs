@@ -126,17 +126,16 @@ mod tests {
     fn products_fill_both_halves_and_report_overflow() {
         const MIN: u64 = 1 << 63;
         // Instruction on RAX by RBX; RAX and RBX before; RAX, RDX, flags after.
-        let cases: [(&[u8], u64, u64, u64, u64, u64); 8] = [
-            (&[0xf6, 0xe3], 0x10, 0x10, 0x100, 0, CF_OF),
-            (&[0xf6, 0xeb], 0xff, 0x02, 0xfffe, 0, 0),
-            (&[0x66, 0xf7, 0xe3], 0x1_8000, 2, 0x1_0000, 1, CF_OF),
-            (&[0xf7, 0xe3], 0xffff_ffff, 0xffff_ffff, 1, 0xffff_fffe, CF_OF),
-            (&[0xf7, 0xeb], 0xffff_ffff, 0xffff_ffff, 1, 0, 0),
-            (&[0x48, 0xf7, 0xe3], u64::MAX, u64::MAX, 1, u64::MAX - 1, CF_OF),
-            (&[0x48, 0xf7, 0xeb], MIN, u64::MAX, MIN, 0, CF_OF),
-            (&[0x48, 0x0f, 0xaf, 0xc3], MIN, MIN, 0, 0, CF_OF),
-        ];
-        for (bytes, rax, rbx, low, high, flags) in cases {
+        for (bytes, [rax, rbx, low, high, flags]) in [
+            (&[0xf6, 0xe3][..], [0x10, 0x10, 0x100, 0, CF_OF]),
+            (&[0xf6, 0xeb], [0xff, 0x02, 0xfffe, 0, 0]),
+            (&[0x66, 0xf7, 0xe3], [0x1_8000, 2, 0x1_0000, 1, CF_OF]),
+            (&[0xf7, 0xe3], [0xffff_ffff, 0xffff_ffff, 1, 0xffff_fffe, CF_OF]),
+            (&[0xf7, 0xeb], [0xffff_ffff, 0xffff_ffff, 1, 0, 0]),
+            (&[0x48, 0xf7, 0xe3], [u64::MAX, u64::MAX, 1, u64::MAX - 1, CF_OF]),
+            (&[0x48, 0xf7, 0xeb], [MIN, u64::MAX, MIN, 0, CF_OF]),
+            (&[0x48, 0x0f, 0xaf, 0xc3], [MIN, MIN, 0, 0, CF_OF]),
+        ] {
             let mut bench = bench(rax, 0, rbx);
             bench.run(bytes).unwrap();
             let found = (bench.cpu.gpr[RAX], bench.cpu.gpr[RDX], bench.cpu.rflags & rflags::STATUS);

@@ -196,8 +196,8 @@ fn advance(core: &mut Core<'_>, string: &StringInstruction) {
 #[cfg(test)]
 mod tests {
     use crate::cpu::exception::Exception;
-    use crate::cpu::state::{RAX, RCX, RDI, RSI, rflags};
-    use crate::cpu::testing::{ABSENT, Bench, CODE, DATA};
+    use crate::cpu::state::{RAX, RCX, RDI, RDX, RSI, rflags};
+    use crate::cpu::testing::{ABSENT, Bench, CODE, DATA, READ_ONLY};
 
     #[test]
     fn a_repeated_store_is_one_iteration_at_a_time() {
@@ -252,6 +252,23 @@ mod tests {
         }
         assert_eq!((bench.cpu.gpr[RCX], bench.cpu.gpr[RSI]), (1, DATA + 3));
         assert!(bench.cpu.flag(rflags::CF), "c is below x");
+    }
+
+    #[test]
+    fn a_port_is_read_only_when_the_destination_can_be_written() {
+        let mut bench = Bench::long();
+        (bench.cpu.gpr[RCX], bench.cpu.gpr[RDI], bench.cpu.gpr[RDX]) = (2, READ_ONLY, 0xeeee);
+        assert_eq!(bench.run(&[0xf3, 0x6d]), Err(Exception::pf(3)), "rep insd");
+        assert!(!bench.sys.leave.recheck, "no port was accessed");
+        bench.cpu.gpr[RDI] = DATA;
+        bench.run(&[0xf3, 0x6d]).unwrap();
+        assert!(bench.sys.leave.recheck);
+        assert_eq!((bench.cpu.gpr[RCX], bench.cpu.gpr[RDI]), (1, DATA + 4));
+        bench.cpu.gpr[RSI] = ABSENT;
+        assert_eq!(bench.run_in_place(&[0x6e]), Err(Exception::pf(0)), "outsb");
+        bench.cpu.gpr[RSI] = DATA;
+        bench.run_in_place(&[0x6e]).unwrap();
+        assert_eq!(bench.cpu.gpr[RSI], DATA + 1);
     }
 
     #[test]
