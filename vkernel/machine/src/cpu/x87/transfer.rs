@@ -23,9 +23,10 @@ pub fn execute(core: &mut Core<'_>, instruction: &Instruction) -> Option<Exec> {
         | Code::Fild_m64int
         | Code::Fbld_m80bcd => return Some(load_memory(core, instruction)),
         Code::Fst_sti => store_register(fpu, index, false),
-        Code::Fstp_sti | Code::Fstp_sti_DFD0 | Code::Fstp_sti_DFD8 | Code::Fstpnce_sti => {
+        Code::Fstp_sti | Code::Fstp_sti_DFD0 | Code::Fstp_sti_DFD8 => {
             store_register(fpu, index, true);
         }
+        Code::Fstpnce_sti => store_register_quietly(fpu, index),
         Code::Fst_m32fp | Code::Fst_m64fp | Code::Fist_m16int | Code::Fist_m32int => {
             return Some(store_memory(core, instruction, false));
         }
@@ -91,9 +92,9 @@ fn load_value(fpu: &mut X87, value: F80) {
 }
 
 fn load_register(fpu: &mut X87, index: usize) {
-    let (value, empty) = (fpu.st(index), fpu.is_empty(index));
-    if !empty || !fpu.is_empty(7) {
-        load_value(fpu, value);
+    // An empty source is found before a full stack.
+    if !fpu.is_empty(index) {
+        load_value(fpu, fpu.st(index));
     } else if fpu.underflow() {
         fpu.push(INDEFINITE);
     }
@@ -145,6 +146,16 @@ fn store_register(fpu: &mut X87, index: usize, pop: bool) {
     fpu.set_st(index, value);
     if pop {
         fpu.pop();
+    }
+}
+
+/// FSTPNCE, an undocumented FSTP that takes an empty register in silence.
+fn store_register_quietly(fpu: &mut X87, index: usize) {
+    if fpu.is_empty(0) {
+        fpu.set_conditions(0);
+        fpu.pop();
+    } else {
+        store_register(fpu, index, true);
     }
 }
 
