@@ -183,11 +183,12 @@ fn load(bench: &mut Bench, state: &State) {
     bench.memory()[..128].copy_from_slice(&state.memory);
 }
 
-fn main_mask(mnemonic: Mnemonic) -> u16 {
-    match mnemonic {
-        Mnemonic::Fcom | Mnemonic::Fcomp | Mnemonic::Fcompp => 0xffff,
-        _ => !(status::C0 | status::C2 | status::C3),
-    }
+fn distance(a: F80, b: F80) -> u128 {
+    let key = |v: F80| {
+        let m = ((v >> 64 & 0x7fff) << 63 | v & (u64::MAX >> 1) as u128) as i128;
+        if v >> 79 != 0 { -m } else { m }
+    };
+    (key(a) - key(b)).unsigned_abs()
 }
 
 #[test]
@@ -197,27 +198,30 @@ fn probe() {
     let mut bad = std::collections::BTreeMap::<String, (u32, String)>::new();
     for native in ALL {
         let instruction = decode(&native.bytes, 0, 64).expect("an instruction");
-        for _ in 0..20000 {
+        if !matches!(
+            instruction.mnemonic(),
+            Mnemonic::F2xm1
+                | Mnemonic::Fyl2x
+                | Mnemonic::Fyl2xp1
+                | Mnemonic::Fptan
+                | Mnemonic::Fpatan
+                | Mnemonic::Fsin
+                | Mnemonic::Fcos
+                | Mnemonic::Fsincos
+        ) {
+            continue;
+        }
+        for _ in 0..200000 {
             let before = random.state();
             let mut after = before.clone();
             (native.run)(&mut after);
             load(&mut bench, &before);
             let mut core = Core { cpu: &mut bench.cpu, sys: &mut bench.sys };
-            let Some(result) = super::execute(&mut core, &instruction) else {
-                bad.entry(format!("{:?} none", instruction.code())).or_default().0 += 1;
-                break;
-            };
-            if result.is_err() {
-                bad.entry(format!("{:?} error", instruction.code())).or_default().0 += 1;
-                break;
-            }
-            let mut want = Bench::new_like(&after);
+            super::execute(&mut core, &instruction).unwrap().unwrap();
+            let want = Bench::new_like(&after);
             let mut differences = String::new();
             let got = &bench.cpu.x87;
-            let mask = main_mask(instruction.mnemonic());
-            if got.control != want.control {
-                differences += " control";
-            }
+            let mask = 0x3c00 | 0x4f;
             if (got.status ^ want.status) & mask != 0 {
                 differences += &format!(" status {:04x}", (got.status ^ want.status) & mask);
             }
@@ -225,18 +229,11 @@ fn probe() {
                 differences += " tags";
             }
             for i in 0..8 {
-                if got.registers[i] != want.registers[i] {
-                    differences += " reg";
+                let d = distance(got.registers[i], want.registers[i]);
+                if d > 1 {
+                    differences += " dist ";
+                    differences += &(if d < 10 { d.to_string() } else { "big".to_string() })
                 }
-            }
-            if bench.memory()[..128] != after.memory {
-                differences += " mem";
-            }
-            if bench.cpu.gpr[RAX] != after.rax {
-                differences += " rax";
-            }
-            if (bench.cpu.rflags ^ after.rflags) & rflags::STATUS != 0 {
-                differences += " rflags";
             }
             if !differences.is_empty() {
                 let detail = format!(
@@ -258,7 +255,6 @@ fn probe() {
                 e.0 += 1;
                 e.1 = detail;
             }
-            let _ = &mut want;
         }
     }
     for (k, v) in bad {

@@ -134,7 +134,13 @@ fn noting_denormals(outcome: Outcome, operands: &[F80]) -> Outcome {
     Outcome { status: outcome.status | if denormal { status::DE } else { 0 }, ..outcome }
 }
 
-/// F2XM1. Operands beyond -1 to 1, for which the SDM defines nothing, come back unchanged.
+/// What F2XM1 and FYL2XP1 give for finite operands beyond the range the SDM defines them for: processors
+/// hand the operand back and call it inexact.
+fn handed_back(x: F80) -> Outcome {
+    Outcome { value: x, status: status::PE }
+}
+
+/// F2XM1: 2^x - 1.
 fn power_minus_1(control: u16, x: F80) -> Outcome {
     if let Some(outcome) = propagated(x, 0) {
         return outcome;
@@ -145,7 +151,8 @@ fn power_minus_1(control: u16, x: F80) -> Outcome {
         Kind::Infinite if is_negative(x) => exact(ONE | SIGN),
         _ if magnitude == ONE => exact(if is_negative(x) { MINUS_HALF } else { x }),
         Kind::Finite if magnitude < ONE => round(control, exp2_minus_1(Wide::from_extended(x)), true),
-        _ => exact(x),
+        Kind::Finite => handed_back(x),
+        Kind::Zero | Kind::Infinite => exact(x),
     };
     noting_denormals(outcome, &[x])
 }
@@ -162,7 +169,9 @@ fn times_logarithm(control: u16, y: F80, x: F80) -> Outcome {
     let negative = is_negative(y) != below_one;
     let outcome = match (kind(y), kind(x)) {
         (Kind::Zero, Kind::Zero | Kind::Infinite) => return INVALID,
-        (Kind::Finite, Kind::Zero) => Outcome { value: with_sign(INFINITY, negative), status: status::ZE },
+        (Kind::Finite, Kind::Zero) => {
+            return Outcome { value: with_sign(INFINITY, negative), status: status::ZE };
+        }
         (Kind::Infinite, _) if x == ONE => return INVALID,
         (Kind::Infinite, _) | (_, Kind::Infinite) => exact(with_sign(INFINITY, negative)),
         (Kind::Zero, _) => exact(with_sign(0, negative)),
@@ -177,24 +186,18 @@ fn times_logarithm(control: u16, y: F80, x: F80) -> Outcome {
     noting_denormals(outcome, &[y, x])
 }
 
-/// FYL2XP1: y * log2(x + 1). Beyond the SDM's range it is still computed, down to x = -1, which divides by
-/// zero; below that it is invalid.
+/// FYL2XP1: y * log2(x + 1), for all x above -1, which is more than the SDM asks for.
 fn times_logarithm_plus_1(control: u16, y: F80, x: F80) -> Outcome {
     if let Some(outcome) = propagated(y, x) {
         return outcome;
     }
     let negative = is_negative(y) != is_negative(x);
-    let magnitude = x & !SIGN;
-    if is_negative(x) && magnitude > ONE {
-        return INVALID;
-    }
     let outcome = match (kind(y), kind(x)) {
+        (_, Kind::Infinite) if is_negative(x) => return INVALID,
         (Kind::Infinite, Kind::Zero) | (Kind::Zero, Kind::Infinite) => return INVALID,
         (Kind::Infinite, _) | (_, Kind::Infinite) => exact(with_sign(INFINITY, negative)),
         (Kind::Zero, _) | (_, Kind::Zero) => exact(with_sign(0, negative)),
-        _ if is_negative(x) && magnitude == ONE => {
-            Outcome { value: with_sign(INFINITY, negative), status: status::ZE }
-        }
+        _ if is_negative(x) && x & !SIGN >= ONE => handed_back(x),
         _ => {
             let product = Wide::from_extended(y).multiply(log2_plus_1(Wide::from_extended(x)));
             round(control, product, true)

@@ -119,6 +119,9 @@ impl Wide {
     pub fn multiply(self, other: Wide) -> Wide {
         let (high, low) = multiply_full(self.significand, other.significand);
         let negative = self.negative != other.negative;
+        if high == 0 {
+            return Wide { negative, ..Wide::ZERO };
+        }
         if high >> 127 == 0 {
             let significand = high << 1 | low >> 127;
             return Wide { negative, exponent: self.exponent + other.exponent, significand };
