@@ -167,7 +167,9 @@ fn extract(fpu: &mut X87) {
 fn remainder(control: u16, dividend: F80, divisor: F80, nearest: bool) -> Outcome {
     let complete = if nearest { hostfp::nearest_remainder } else { hostfp::truncating_remainder };
     let (Some(from), Some(by)) = (Finite::of(dividend), Finite::of(divisor)) else {
-        return complete(control, dividend, divisor);
+        // The quotient is zero or there is none.
+        let outcome = complete(control, dividend, divisor);
+        return Outcome { status: outcome.status & status::EXCEPTIONS, ..outcome };
     };
     let difference = from.exponent - by.exponent;
     if difference < 64 {

@@ -2,7 +2,7 @@
 //!
 //! Only what IEEE 754 and SDM vol. 1 ch. 8 define to the last bit is here, so that every x86-64 host gives
 //! the same answer: loads and stores with conversion, add, subtract, multiply, divide, square root, compare,
-//! remainder, round, scale, extract. Precision and rounding are the guest's. Invalid operation, denormal,
+//! remainder, round, scale, extract. (FBLD is not here: it is undefined for digits above 9.) Precision and rounding are the guest's. Invalid operation, denormal,
 //! zero divide and precision are always masked; overflow and underflow are masked as the guest masks them,
 //! because the result with wrapped exponent that an unmasked one leaves in a register can be had in no other
 //! way. What an unmasked exception means for the guest's registers is decided by the callers.
@@ -199,7 +199,6 @@ macro_rules! load {
 load!(load_single, u32, "fld dword", "Extends a single-precision value.");
 load!(load_double, u64, "fld qword", "Extends a double-precision value.");
 load!(load_integer, i64, "fild qword", "Converts an integer; always exact.");
-load!(load_bcd, [u8; 10], "fbld tbyte", "Converts 18 packed decimal digits and a sign; always exact.");
 
 /// Stores to memory: one instruction, under the guest's rounding.
 macro_rules! store {

@@ -13,6 +13,8 @@
 //! | FIP, FCS, FDP, FDS, FOP | 0 in every image |
 //! | reserved halves of 32-bit environment fields | all ones |
 //! | reduction by one FPREM with exponents 64 or more apart | 32 plus the difference modulo 32 |
+//! | FBLD of digits above 9 | each counts for what it is |
+//! | F2XM1 beyond -1 to 1, FYL2XP1 of -1 and below | the operand, inexact |
 //! | precision control 01 | extended precision |
 //! | MXCSR and XMM in FXSAVE when CR4.OSFXSR is clear | included |
 //!

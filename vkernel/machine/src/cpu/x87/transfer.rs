@@ -2,7 +2,7 @@
 //! 8.3.4).
 
 use super::hostfp::{self, Outcome, Source};
-use super::stack::{F80, INDEFINITE, control, status};
+use super::stack::{F80, INDEFINITE, SIGN, control, status};
 use crate::cpu::core::{Core, Located};
 use crate::cpu::exception::Exec;
 use crate::cpu::mmu::Intent;
@@ -109,7 +109,7 @@ fn load_memory(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
         Code::Fild_m16int => hostfp::load_integer(i16::from_le_bytes(core.load(segment, offset)?).into()),
         Code::Fild_m32int => hostfp::load_integer(i32::from_le_bytes(core.load(segment, offset)?).into()),
         Code::Fild_m64int => hostfp::load_integer(i64::from_le_bytes(core.load(segment, offset)?)),
-        Code::Fbld_m80bcd => hostfp::load_bcd(core.load(segment, offset)?),
+        Code::Fbld_m80bcd => exact(from_decimal(core.load(segment, offset)?)),
         _ => exact(extended(core.load(segment, offset)?)),
     };
     let fpu = &mut core.cpu.x87;
@@ -125,6 +125,17 @@ fn load_memory(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
         fpu.push(outcome.value);
     }
     Ok(())
+}
+
+/// Converts 18 packed decimal digits, least significant first, and a sign. Always exact. A digit above 9
+/// counts for what it is.
+fn from_decimal(bytes: [u8; 10]) -> F80 {
+    let magnitude = bytes[..9]
+        .iter()
+        .rev()
+        .fold(0_i64, |number, &pair| number * 100 + i64::from(pair >> 4) * 10 + i64::from(pair & 15));
+    let value = hostfp::load_integer(magnitude).value;
+    if bytes[9] & 0x80 != 0 { value | SIGN } else { value }
 }
 
 /// The value in ten bytes of memory.
