@@ -165,7 +165,7 @@ impl Wide {
         let divisor = u128::from(divisor);
         let (quotient, rest) = (self.significand / divisor, self.significand % divisor);
         let shift = quotient.leading_zeros();
-        let significand = quotient << shift | (rest << shift) / divisor;
+        let significand = (quotient << shift) | ((rest << shift) / divisor);
         Wide { exponent: self.exponent - shift as i32, significand, ..self }
     }
 }
