@@ -3,7 +3,7 @@
 
 use super::hostfp::{self, Outcome, Source};
 use super::stack::{F80, INDEFINITE, SIGN, control, status};
-use crate::cpu::core::{Core, Located};
+use crate::cpu::core::Core;
 use crate::cpu::exception::Exec;
 use crate::cpu::mmu::Intent;
 use crate::cpu::state::{X87, rflags};
@@ -235,16 +235,12 @@ fn store_memory(core: &mut Core<'_>, instruction: &Instruction, pop: bool) -> Ex
     let length = instruction.memory_size().size();
     let at = core.locate(segment, offset, length, Intent::Write)?;
     if let Some(bytes) = stored(&mut core.cpu.x87, instruction.code()) {
-        write(core, at, &bytes[..length]);
+        core.store_located(at, &bytes[..length]);
         if pop {
             core.cpu.x87.pop();
         }
     }
     Ok(())
-}
-
-fn write(core: &mut Core<'_>, at: Located, bytes: &[u8]) {
-    core.store_located(at, bytes);
 }
 
 /// What a store of ST(0) writes, having recorded its exceptions; `None` if an unmasked one prevents it.

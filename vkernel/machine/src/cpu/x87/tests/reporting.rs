@@ -2,6 +2,7 @@
 
 use super::super::stack::{INDEFINITE, ONE, control, status};
 use super::Bench;
+use crate::cpu::decode::decode;
 use crate::cpu::exception::Exception;
 use crate::cpu::state::cr0;
 
@@ -124,4 +125,25 @@ fn a_faulting_operand_changes_nothing() {
     assert_eq!(bench.execute(FADD_M64), Err(Exception::gp(0)));
     assert_eq!(bench.execute(FSTP_M64), Err(Exception::gp(0)));
     assert_eq!(*bench.x87(), before);
+}
+
+#[test]
+fn every_instruction_that_decodes_is_executed() {
+    let mut executed = 0;
+    for first in 0xd8..=0xdf {
+        for second in 0..=0xff {
+            let bytes = [first, second, 0, 0, 0, 0, 0, 0];
+            let Ok(instruction) = decode(&bytes, 0, 64) else { continue };
+            let result = Bench::new().execute(&bytes[..instruction.len()]);
+            assert_eq!(result, Ok(()), "{:?}", instruction.code());
+            executed += 1;
+        }
+    }
+    assert!(executed > 1800, "{executed} of 2048");
+}
+
+#[test]
+fn waiting_forms_are_wait_and_the_form_that_does_not() {
+    const FINIT: &[u8] = &[0x9b, 0xdb, 0xe3];
+    assert_eq!(decode(FINIT, 0, 64).map(|wait| wait.len()), Ok(1));
 }
