@@ -379,7 +379,7 @@ impl Machine {
             self.landmark(LandmarkKind::Ipi, 2);
             self.wake(vcpu);
             system::deliver_nmi(&mut Core { cpu: &mut self.cpus[vcpu], sys: &mut self.sys });
-        } else if signals.interrupt && cpu.flag(rflags::IF) && cpu.shadow == Shadow::None {
+        } else if signals.interrupt && system::accepts_interrupt(cpu) {
             let Some(interrupt) = self.sys.platform.acknowledge(cpu.id) else { return false };
             self.landmark(interrupt.kind, interrupt.vector);
             self.wake(vcpu);
