@@ -211,6 +211,11 @@ impl Machine {
         std::mem::take(&mut self.events)
     }
 
+    /// What happened and was not yet taken.
+    pub(crate) fn events(&self) -> &[(Mark, Event)] {
+        &self.events
+    }
+
     fn collect_outputs(&mut self) {
         if !self.sys.platform.has_outputs() {
             return;
@@ -446,6 +451,7 @@ impl Machine {
 
     /// What an instruction asked the schedule for.
     fn after_leave(&mut self) {
+        self.cpus[self.schedule.current].next_rip = 0;
         if self.sys.leave.paused {
             self.sys.clock.charge(self.sys.icount, u64::from(self.sys.rules().pause_ns));
             self.schedule.pause();
