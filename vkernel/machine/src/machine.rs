@@ -62,6 +62,12 @@ impl Interrupt {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    /// The flag behind it, for a signal handler.
+    #[must_use]
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+
     /// Takes the request back.
     pub fn clear(&self) {
         self.0.store(false, Ordering::Relaxed);
