@@ -38,10 +38,12 @@ build_hello() {
 
 # The 64-bit guests: kernel code (no red zone, no vector registers, top 2 GB), warnings are errors, and DWARF whose
 # paths begin at the repository. GCC's own directory of freestanding headers is the only one searched.
-CFLAGS="-std=gnu11 -O1 -g -gdwarf-4 -ffreestanding -nostdinc -isystem $("$CC" -print-file-name=include)
+headers=$("$CC" -print-file-name=include)
+CFLAGS="-std=gnu11 -O1 -g -gdwarf-4 -ffreestanding -nostdinc -isystem $headers
     -fno-pic -fno-pie -mcmodel=kernel -mno-red-zone -mgeneral-regs-only -fcf-protection=none
     -fno-stack-protector -fno-omit-frame-pointer -fno-optimize-sibling-calls -fno-asynchronous-unwind-tables
-    -fno-strict-aliasing -fno-common -ffile-prefix-map=$here=tests/guests -gno-record-gcc-switches
+    -fno-strict-aliasing -fno-common -ffile-prefix-map=$here=tests/guests -ffile-prefix-map=$headers=gcc
+    -gno-record-gcc-switches
     -Wall -Wextra -Wstrict-prototypes -Wmissing-prototypes -Werror -Wa,--fatal-warnings -Icommon"
 
 # compile GUEST SOURCE...: objects go to $work/GUEST/

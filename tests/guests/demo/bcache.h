@@ -9,7 +9,7 @@
 #include "sched.h"
 
 #define BLOCK_SIZE      512
-#define BLOCK_COUNT     512
+#define BLOCK_COUNT     1024
 #define BLOCK_WORDS     (BLOCK_SIZE / 8 - 2)
 
 /* The content of a block, on the disk and in memory. */
