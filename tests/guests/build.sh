@@ -79,7 +79,7 @@ check_layout() {
     }
 }
 
-COMMON="common/boot.S common/bootinfo.c common/serial.c common/string.c"
+COMMON="common/boot.S common/vectors.S common/bootinfo.c common/serial.c common/string.c"
 
 build_demo() {
     compile demo $COMMON demo/*.S demo/*.c

@@ -73,7 +73,7 @@ static _Noreturn void finish(const char *line)
     if (code != NO_EXIT_CODE)
         debug_exit((uint32_t)code);
     firmware_power_off(&firmware);
-    delay_us(1000);
+    delay_us(3000000);
     printk("init: no ACPI power-off here\n");
     debug_exit(0);
 }
