@@ -86,11 +86,17 @@ build_demo() {
     link demo
 }
 
-[ $# -gt 0 ] || set -- hello demo
+build_privmatrix() {
+    compile privmatrix $COMMON privmatrix/*.S privmatrix/*.c
+    link privmatrix
+}
+
+[ $# -gt 0 ] || set -- hello demo privmatrix
 for guest in "$@"; do
     case $guest in
         hello) build_hello ;;
         demo) build_demo ;;
+        privmatrix) build_privmatrix ;;
         *) echo "$0: no guest named $guest" >&2; exit 129 ;;
     esac
     echo "$out/$guest.elf"
