@@ -23,6 +23,8 @@ pub enum ExitStatus {
     Signal(u8),
     /// The guest wrote this value to the debug-exit port, and no `--ok-exit` says what it means.
     DebugExit(u32),
+    /// What the recorded run exited with.
+    Recorded(u8),
 }
 
 /// The table for people: status and meaning.
@@ -61,6 +63,7 @@ impl ExitStatus {
             ExitStatus::CannotJudge => 125,
             ExitStatus::Usage => 129,
             ExitStatus::HostTrouble => 255,
+            ExitStatus::Recorded(status) => status,
             ExitStatus::Signal(number) => 128u8.saturating_add(number),
             ExitStatus::DebugExit(value) => (value << 1) as u8 | 1,
         }

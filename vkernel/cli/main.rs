@@ -12,6 +12,7 @@ mod ls;
 mod pidfile;
 mod pin;
 mod replay;
+mod report;
 mod rm;
 mod say;
 mod text;

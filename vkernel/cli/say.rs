@@ -12,6 +12,11 @@ pub fn line(text: &str) {
     let _ = writeln!(io::stderr(), "vkernel: {text}");
 }
 
+/// Says several lines on stderr, the first one marked as ours.
+pub fn block(text: &str) {
+    line(text.trim_end());
+}
+
 /// Says why there is no result, and gives the status to exit with.
 pub fn error(error: &anyhow::Error) -> ExitStatus {
     let text = text_of(error);
