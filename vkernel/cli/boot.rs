@@ -12,7 +12,6 @@ use machine::{EngineKind, Interrupt, Machine};
 use recorder::{DEFAULT_LIMIT_BYTES, Ending, ImageSet, Meta, Store, TraceWriter, image_id};
 use replay::{Live, LiveOptions, Outcome, Watch};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// 2026-01-01: what the real-time clock of a run under the virtual clock starts from.

@@ -185,6 +185,7 @@ fn write_some(fd: BorrowedFd<'_>, bytes: &[u8], signals: &Signals) -> nix::Resul
     if ready[0].any() == Some(true) {
         return nix::unistd::write(fd, &bytes[..bytes.len().min(CHUNK_BYTES)]);
     }
+    // Only now: as long as there is room, a signal waits for the next poll that finds none.
     signals.quiet();
     Err(Errno::EINTR)
 }

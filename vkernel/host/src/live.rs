@@ -55,8 +55,8 @@ pub struct Host {
     /// The last size that was reported.
     window_size: Option<WindowSize>,
     is_power_button_pressed: bool,
-    /// Why output ended, until it is reported.
-    output_failure: Option<String>,
+    /// Known already, for the next call: the first window size, and that output failed.
+    ready: Vec<Arrival>,
     next_foreground_check_ns: u64,
 }
 
@@ -71,7 +71,7 @@ impl Host {
         let output = ConsoleOutput::open(io::stdout().as_fd())?;
         let input =
             if options.inputs { ConsoleInput::open(io::stdin().as_fd())? } else { ConsoleInput::none() };
-        Ok(Host {
+        let mut host = Host {
             input,
             output,
             signals,
@@ -80,9 +80,11 @@ impl Host {
             message: options.message,
             window_size: None,
             is_power_button_pressed: false,
-            output_failure: None,
+            ready: Vec::new(),
             next_foreground_check_ns: 0,
-        })
+        };
+        host.ready = host.new_window_size().into_iter().collect();
+        Ok(host)
     }
 
     /// Whether the console is a terminal, so that somebody can press `^\`.
@@ -93,12 +95,9 @@ impl Host {
 
     /// Everything that is known without asking the system.
     fn collect(&mut self, arrivals: &mut Vec<Arrival>) {
-        arrivals.extend(self.output_failure.take().map(|reason| stop(libc::SIGPIPE, &reason)));
+        arrivals.append(&mut self.ready);
         if let Some(counts) = self.signals.take() {
             self.signalled(&counts, arrivals);
-        }
-        if self.window_size.is_none() {
-            self.measure(arrivals);
         }
         arrivals.extend(self.input.take().into_iter().map(|bytes| Arrival::Input(Input::Console(bytes))));
     }
@@ -108,7 +107,7 @@ impl Host {
             self.take_terminal_over();
         }
         if counts.of(libc::SIGCONT) + counts.of(libc::SIGWINCH) > 0 {
-            self.measure(arrivals);
+            arrivals.extend(self.new_window_size());
         }
         if counts.of(libc::SIGQUIT) > 0 {
             arrivals.push(Arrival::Report);
@@ -130,14 +129,12 @@ impl Host {
         self.inputs && !self.is_power_button_pressed
     }
 
-    /// Reports the window size if it is new.
-    fn measure(&mut self, arrivals: &mut Vec<Arrival>) {
-        let Some(size) = self.input.terminal().and_then(Terminal::size) else { return };
-        if self.window_size != Some(size) {
-            self.window_size = Some(size);
-            let WindowSize { columns, rows } = size;
-            arrivals.push(Arrival::Input(Input::WindowSize { columns, rows }));
-        }
+    /// The window size if it is not the one reported last.
+    fn new_window_size(&mut self) -> Option<Arrival> {
+        let size = self.input.terminal().and_then(Terminal::size)?;
+        let WindowSize { columns, rows } = size;
+        (self.window_size.replace(size) != Some(size))
+            .then_some(Arrival::Input(Input::WindowSize { columns, rows }))
     }
 
     fn take_terminal_over(&mut self) {
@@ -152,16 +149,22 @@ impl Host {
             wait = wait.min(BACKGROUND_POLL);
             self.check_foreground();
         }
-        let console = self.input.pollable().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let console = self.input.pollable();
         if wait.is_zero() && console.is_none() {
             return;
         }
-        let has_console = console.is_some();
-        let wake = PollFd::new(self.signals.wake(), PollFlags::POLLIN);
-        let mut sources: Vec<PollFd<'_>> = console.into_iter().chain([wake]).collect();
-        // An error can only be EINTR: a signal came, which is looked at next.
-        let ready = ppoll(&mut sources, Some(TimeSpec::from_duration(wait)), None).unwrap_or(0);
-        let is_console_ready = ready > 0 && has_console && sources[0].any() == Some(true);
+        let wake = self.signals.wake();
+        let mut sources = [wake, console.unwrap_or(wake)].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let sources = &mut sources[..1 + usize::from(console.is_some())];
+        if ppoll(sources, Some(TimeSpec::from_duration(wait)), None).is_err() {
+            // EINTR: a signal came, which is looked at next.
+            return;
+        }
+        let [is_signalled, is_console_ready] =
+            [0, 1].map(|index| sources.get(index).and_then(PollFd::any) == Some(true));
+        if is_signalled {
+            self.signals.quiet();
+        }
         if is_console_ready {
             self.input.receive();
         }
@@ -204,8 +207,8 @@ impl World for Host {
                     counts.of(libc::SIGINT) + counts.of(libc::SIGHUP) > 0
                         || counts.of(libc::SIGTERM) >= terminations_that_stop
                 };
-                self.output_failure =
-                    self.output.write(bytes, signals, give_up).err().or(self.output_failure.take());
+                let failure = self.output.write(bytes, signals, give_up).err();
+                self.ready.extend(failure.map(Arrival::Stop));
             }
             // No cable is plugged in. A panic and POST codes are for the timeline and its report.
             Output::Frame { .. } | Output::Pvpanic(_) | Output::PostCode(_) => {}

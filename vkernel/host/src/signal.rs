@@ -220,7 +220,7 @@ extern "C" fn caught(signal: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void)
     } else if matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGHUP)
         && UNANSWERED.fetch_add(1, Ordering::AcqRel) + 1 >= PATIENCE
     {
-        terminal::restore();
+        terminal::restore_and_hold();
         reinstate(signal);
         // SAFETY: raise is async-signal-safe. The signal is blocked here and comes after the handler.
         unsafe { libc::raise(signal) };
@@ -246,7 +246,7 @@ fn count(signal: i32) {
 
 /// Stops the process as SIGTSTP would have, with the terminal restored. Returns when it is continued.
 fn stop() {
-    terminal::restore();
+    terminal::restore_and_hold();
     let mut stop_signal = MaybeUninit::<libc::sigset_t>::uninit();
     let mut mask = MaybeUninit::<libc::sigset_t>::uninit();
     reinstate(libc::SIGTSTP);
@@ -260,10 +260,11 @@ fn stop() {
         libc::pthread_sigmask(libc::SIG_SETMASK, mask.as_ptr(), ptr::null_mut());
         libc::sigaction(libc::SIGTSTP, &action(caught as *const () as usize), ptr::null_mut());
     }
+    terminal::release();
 }
 
 extern "C" fn fatal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    terminal::restore();
+    terminal::restore_and_hold();
     // SAFETY: the kernel passes a complete siginfo_t.
     let code = unsafe { (*info).si_code };
     let is_fault = code > 0 && matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE);

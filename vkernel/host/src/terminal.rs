@@ -2,29 +2,77 @@
 //!
 //! The guest gets every key except one: signals stay on, but only VQUIT is live, with whatever key the user's
 //! `stty quit` gave it; ^C and ^Z go to the guest. Output processing stays as it was, so that NL becomes CRNL.
-//! What the terminal was like before hangs on a static pointer, because the places that must put it back are
-//! a panic hook, an exit handler and signal handlers. Only SIGKILL and SIGSTOP cannot be helped: a shell with
-//! job control puts its terminal right after those itself, else `stty sane` does.
+//! What the terminal was like before is kept in a static, because the places that must put it back are a panic
+//! hook, an exit handler and signal handlers, on any thread. Only SIGKILL and SIGSTOP cannot be helped: a shell
+//! with job control puts its terminal right after those itself, else `stty sane` does.
 //!
 //! A process in the background must not touch the terminal; it would be stopped. So a machine that is sent to
 //! the background runs on without input, and takes the terminal again when it is back in the foreground.
 
+use std::cell::UnsafeCell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::Once;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A terminal in raw mode, and how it was before.
+#[derive(Clone, Copy)]
 struct Entered {
     fd: RawFd,
     original: libc::termios,
 }
 
-/// The terminal that is to be put back, or null. What it points to is never freed, because a signal handler
-/// on another thread may be reading it; that costs 64 bytes for each time the process is continued.
-static ENTERED: AtomicPtr<Entered> = AtomicPtr::new(ptr::null_mut());
+/// The terminal that is to be put back.
+struct Shared {
+    entered: Option<Entered>,
+    /// The process ends or stops: nothing may enter raw mode any more.
+    is_held: bool,
+}
+
+/// [`Shared`], behind a lock that signal handlers may take.
+struct Lock {
+    is_locked: AtomicBool,
+    /// A copy of whether a terminal is entered, to be had without the lock.
+    is_entered: AtomicBool,
+    shared: UnsafeCell<Shared>,
+}
+
+static LOCK: Lock = Lock {
+    is_locked: AtomicBool::new(false),
+    is_entered: AtomicBool::new(false),
+    shared: UnsafeCell::new(Shared { entered: None, is_held: false }),
+};
+
+// SAFETY: `shared` is reached through `with` only, which excludes other threads by the lock and signal handlers
+// on this thread by blocking signals.
+unsafe impl Sync for Lock {}
+
+impl Lock {
+    /// Runs something with the lock held. No signal handler runs on this thread meanwhile, so none can wait
+    /// for itself; one on another thread waits for a few system calls. Async-signal-safe if `act` is.
+    fn with<T>(&self, act: impl FnOnce(&mut Shared) -> T) -> T {
+        let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+        let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigfillset completes `all` before it is read, and pthread_sigmask `before`.
+        unsafe {
+            libc::sigfillset(all.as_mut_ptr());
+            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+        }
+        while self.is_locked.swap(true, Ordering::Acquire) {
+            std::hint::spin_loop();
+        }
+        // SAFETY: this thread holds the lock and lets no handler in, so the reference is the only one.
+        let shared = unsafe { &mut *self.shared.get() };
+        let result = act(shared);
+        self.is_entered.store(shared.entered.is_some(), Ordering::Release);
+        self.is_locked.store(false, Ordering::Release);
+        // SAFETY: `before` was completed above.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
+        result
+    }
+}
 
 /// A terminal's size in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,28 +100,22 @@ impl Terminal {
     /// Enters raw mode if this process is in the foreground, again if something else changed the modes.
     pub(crate) fn take_over(&self) -> io::Result<()> {
         let fd = self.fd.as_raw_fd();
-        if !is_foreground(fd) {
-            return Ok(());
-        }
-        let mut entered = ENTERED.load(Ordering::Acquire);
-        if entered.is_null() {
-            let original = attributes(fd)?;
-            entered = Box::into_raw(Box::new(Entered { fd, original }));
-            ENTERED.store(entered, Ordering::Release);
-        }
-        // SAFETY: the pointer came from Box::into_raw, here or in an earlier call, and is never freed.
-        let original = unsafe { (*entered).original };
-        set_attributes(fd, &raw_mode(original))?;
-        if ENTERED.load(Ordering::Acquire) != entered {
-            // A signal came between and restored the terminal: it must stay so.
-            set_attributes(fd, &original)?;
-        }
-        Ok(())
+        LOCK.with(|shared| {
+            if shared.is_held || !is_foreground(fd) {
+                return Ok(());
+            }
+            let original = match shared.entered {
+                Some(entered) => entered.original,
+                None => attributes(fd)?,
+            };
+            shared.entered = Some(Entered { fd, original });
+            set_attributes(fd, &raw_mode(original))
+        })
     }
 
     /// Whether the terminal is in raw mode, and so the guest's.
     pub(crate) fn is_taken(&self) -> bool {
-        !ENTERED.load(Ordering::Acquire).is_null()
+        LOCK.is_entered.load(Ordering::Acquire)
     }
 
     /// The size, if the terminal knows it.
@@ -103,18 +145,27 @@ impl Drop for Terminal {
 
 /// Puts the terminal back as it was found, if it is in raw mode and still ours. Async-signal-safe.
 pub(crate) fn restore() {
-    let entered = ENTERED.load(Ordering::Acquire);
-    if entered.is_null() {
-        return;
-    }
-    // SAFETY: the pointer came from Box::into_raw and what it points to is never freed or changed.
-    let terminal = unsafe { &*entered };
-    if is_foreground(terminal.fd) {
+    LOCK.with(restore_locked);
+}
+
+/// The same, and nothing enters raw mode until [`release`]: the process is about to stop or to end.
+pub(crate) fn restore_and_hold() {
+    LOCK.with(|shared| {
+        shared.is_held = true;
+        restore_locked(shared);
+    });
+}
+
+/// Lets raw mode be entered again. Async-signal-safe.
+pub(crate) fn release() {
+    LOCK.with(|shared| shared.is_held = false);
+}
+
+fn restore_locked(shared: &mut Shared) {
+    if let Some(terminal) = shared.entered.take().filter(|terminal| is_foreground(terminal.fd)) {
         // There is nobody left to tell: a terminal that hung up needs no restoring.
         let _ = set_attributes(terminal.fd, &terminal.original);
     }
-    // Another thread may have done the same; only the one that entered this terminal is to be forgotten.
-    let _ = ENTERED.compare_exchange(entered, ptr::null_mut(), Ordering::AcqRel, Ordering::Acquire);
 }
 
 /// Sees to it that a panic (before its message is printed) and `exit` restore the terminal.
@@ -133,7 +184,7 @@ fn restore_at_the_end() {
 }
 
 extern "C" fn restore_at_exit() {
-    restore();
+    restore_and_hold();
 }
 
 /// Whether this process may use the terminal: it is in its foreground process group, or the terminal is not

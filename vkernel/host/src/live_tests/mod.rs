@@ -29,7 +29,7 @@ fn a_pipe_gives_its_bytes_as_they_come_and_its_end_does_not_stop_the_guest() {
     session.expect("the guest is asked to shut down");
     session.expect(": PowerButton");
     session.signal("TERM");
-    session.expect("Stop(\"SIGTERM\")");
+    session.expect("Stop { signal: 15, reason: \"SIGTERM\" }");
     assert_eq!(session.end().code(), Some(0));
 }
 
@@ -43,7 +43,7 @@ fn a_file_is_delivered_whole_at_the_start_in_order_and_is_not_live() {
         session.expect(&format!("poll 0: {:?}", boundary::Input::Console(chunk.to_vec())));
     }
     session.signal("INT");
-    session.expect("Stop(\"SIGINT\")");
+    session.expect("Stop { signal: 2, reason: \"SIGINT\" }");
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_stdout_that_was_closed_stops_the_run() {
     session.expect("open");
     session.close_stdout();
     session.take_stdin().write_all(b"l").unwrap();
-    session.expect("Stop(\"stdout was closed\")");
+    session.expect("Stop { signal: 13, reason: \"stdout was closed\" }");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_stdout_that_takes_nothing_holds_the_machine_up_until_a_signal_ends_it() {
     session.signal("WINCH");
     session.signal("INT");
     session.expect("flooded");
-    session.expect("Stop(\"SIGINT\")");
+    session.expect("Stop { signal: 2, reason: \"SIGINT\" }");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn without_inputs_the_first_sigterm_ends_the_run() {
     let mut session = Session::start("replay", Stdio::piped(), Stdio::null());
     session.expect("open live=false terminal=false");
     session.signal("TERM");
-    session.expect("poll 0: Stop(\"SIGTERM\")");
+    session.expect("poll 0: Stop { signal: 15, reason: \"SIGTERM\" }");
 }
 
 #[test]
