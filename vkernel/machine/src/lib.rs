@@ -10,6 +10,7 @@ pub mod archive;
 pub mod boot;
 pub mod clock;
 pub mod cpu;
+pub mod describe;
 pub mod engine;
 mod lockstep;
 pub mod machine;
@@ -19,6 +20,7 @@ mod schedule;
 pub mod system;
 pub mod tlb;
 
+pub use describe::power_on;
 pub use engine::EngineKind;
 pub use lockstep::Mismatch;
 pub use machine::{Event, Exit, Interrupt, Machine, Saved, StopSet};

@@ -62,6 +62,12 @@ impl Interrupt {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    /// The flag behind it, for a signal handler.
+    #[must_use]
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+
     /// Takes the request back.
     pub fn clear(&self) {
         self.0.store(false, Ordering::Relaxed);
@@ -209,6 +215,11 @@ impl Machine {
     pub fn take_events(&mut self) -> Vec<(Mark, Event)> {
         self.collect_outputs();
         std::mem::take(&mut self.events)
+    }
+
+    /// What happened and was not yet taken.
+    pub(crate) fn events(&self) -> &[(Mark, Event)] {
+        &self.events
     }
 
     fn collect_outputs(&mut self) {
@@ -379,7 +390,7 @@ impl Machine {
             self.landmark(LandmarkKind::Ipi, 2);
             self.wake(vcpu);
             system::deliver_nmi(&mut Core { cpu: &mut self.cpus[vcpu], sys: &mut self.sys });
-        } else if signals.interrupt && cpu.flag(rflags::IF) && cpu.shadow == Shadow::None {
+        } else if signals.interrupt && system::accepts_interrupt(cpu) {
             let Some(interrupt) = self.sys.platform.acknowledge(cpu.id) else { return false };
             self.landmark(interrupt.kind, interrupt.vector);
             self.wake(vcpu);
@@ -424,6 +435,10 @@ impl Machine {
         if let Some(deadline) = self.deadline() {
             budget = budget.min(self.sys.clock.counts_until(before, deadline));
         }
+        if self.cpus[vcpu].shadow != Shadow::None {
+            // Interrupts are looked at again right after the one instruction that a shadow covers.
+            budget = budget.min(1);
+        }
         debug_assert!(budget > 0, "a due timer or ended quantum was handled before");
         self.sys.leave = Default::default();
         self.engine.run(&mut self.cpus[vcpu], &mut self.sys, budget);
@@ -442,6 +457,7 @@ impl Machine {
 
     /// What an instruction asked the schedule for.
     fn after_leave(&mut self) {
+        self.cpus[self.schedule.current].next_rip = 0;
         if self.sys.leave.paused {
             self.sys.clock.charge(self.sys.icount, u64::from(self.sys.rules().pause_ns));
             self.schedule.pause();
