@@ -106,7 +106,9 @@ fn opcode(random: &mut Random, wanted: Family, bytes: &mut Vec<u8>) {
             65..96 => bytes.extend([0x0f, random.byte()]),
             _ => bytes.extend([0x0f, 0x38, 0xf0 | random.byte() & 1]),
         },
-        Family::String => bytes.push(random.pick(&[0xa4, 0xa5, 0xa6, 0xa7, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf])),
+        Family::String => {
+            bytes.push(random.pick(&[0xa4, 0xa5, 0xa6, 0xa7, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf]))
+        }
         Family::Sse | Family::Mmx => match random.below(100) {
             0..65 => bytes.extend([0x0f, random.byte()]),
             65..85 => bytes.extend([0x0f, 0x38, random.byte()]),

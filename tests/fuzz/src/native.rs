@@ -10,9 +10,7 @@
 //! kernel, or change segments.
 #![allow(unsafe_code)]
 
-use crate::state::{
-    CODE, DATA, DATA_BYTES, Data, FLAGS, Fx, INSTRUCTION, Outcome, READ_ONLY, State, TARGET,
-};
+use crate::state::{CODE, DATA, DATA_BYTES, Data, FLAGS, Fx, INSTRUCTION, Outcome, READ_ONLY, State, TARGET};
 use std::arch::global_asm;
 use std::cell::UnsafeCell;
 use std::mem::offset_of;

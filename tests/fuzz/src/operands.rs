@@ -9,9 +9,7 @@ use crate::generate::{Encoding, data_address};
 use crate::random::Random;
 use crate::state::{DATA, DATA_BYTES, DATA_SURROUNDINGS, Data, FLAGS, Fx, State, TARGET};
 use crate::values;
-use iced_x86::{
-    FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register, UsedMemory,
-};
+use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register, UsedMemory};
 
 const RAX: usize = 0;
 const RCX: usize = 1;
@@ -19,9 +17,15 @@ const RDX: usize = 2;
 const RSP: usize = 4;
 
 /// Draws states for instructions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Operands {
     info: InstructionInfoFactory,
+}
+
+impl Default for Operands {
+    fn default() -> Operands {
+        Operands { info: InstructionInfoFactory::new() }
+    }
 }
 
 impl Operands {
@@ -32,8 +36,8 @@ impl Operands {
         let memory: Vec<UsedMemory> = self.info.info(instruction).used_memory().to_vec();
         let mut state = registers(random, encoding.family);
         tune(random, instruction, &mut state);
-        let aimed = solve(random, &memory, &mut state);
-        if !aimed || !is_harmless(instruction, &memory, &state) {
+        solve(random, &memory, &mut state);
+        if !is_harmless(instruction, &memory, &state) {
             return None;
         }
         for access in &memory {
@@ -121,7 +125,11 @@ fn tune(random: &mut Random, instruction: &Instruction, state: &mut State) {
         );
     if counted {
         let garbage = if random.chance(10) { random.next() << 32 } else { 0 };
-        state.gpr[RCX] = garbage | random.pick(&[0, 1, 2, 3, 7, 16, 40, random.clone().below(300)]);
+        state.gpr[RCX] = garbage
+            | match random.below(8) {
+                0 => random.below(300),
+                _ => random.pick(&[0, 1, 2, 3, 7, 16, 40]),
+            };
     } else if random.chance(30) {
         state.gpr[RCX] = state.gpr[RCX] & !0xff | random.below(70);
     }
@@ -177,7 +185,7 @@ fn is_general(register: Register) -> bool {
 }
 
 /// Chooses base (or else index) registers so that the accesses lie where [`data_address`] says.
-fn solve(random: &mut Random, memory: &[UsedMemory], state: &mut State) -> bool {
+fn solve(random: &mut Random, memory: &[UsedMemory], state: &mut State) {
     let mut solved = [false; 16];
     for access in memory {
         let (base, index) = (access.base(), access.index());
@@ -213,7 +221,6 @@ fn solve(random: &mut Random, memory: &[UsedMemory], state: &mut State) -> bool 
         }
         set(state, register, value);
     }
-    true
 }
 
 /// The linear address of an access.
@@ -234,7 +241,8 @@ fn is_ours(address: u64) -> bool {
     let first_page = address < 0x8000;
     let data = (DATA - DATA_SURROUNDINGS..DATA + DATA_SURROUNDINGS).contains(&address);
     // Not the last pages below: the vsyscall page is there, and the kernel emulates reads of it.
-    let upper = address >= 0x7fff_ffff_f000 && !(0xffff_ffff_ff00_0000..0xffff_ffff_ffff_0000).contains(&address);
+    let upper =
+        address >= 0x7fff_ffff_f000 && !(0xffff_ffff_ff00_0000..0xffff_ffff_ffff_0000).contains(&address);
     first_page || data || upper
 }
 
@@ -348,9 +356,9 @@ fn compare_equal(
     let Some(access) = memory.first() else { return };
     let at = address(access, state);
     let low = read(data, at);
-    let uses = |register| [access.base(), access.index()].iter().any(|&part| {
-        is_general(part) && index_of(part) == register
-    });
+    let uses = |register| {
+        [access.base(), access.index()].iter().any(|&part| is_general(part) && index_of(part) == register)
+    };
     if uses(RAX) || uses(RDX) {
         return;
     }

@@ -11,15 +11,21 @@ pub fn integer(random: &mut Random) -> u64 {
         2 => 1,
         3 => random.below(256),
         4 => random.below(256).wrapping_neg(),
-        5 => near(random, 1 << random.pick(&[7, 8, 15, 16, 31, 32, 62, 63])),
-        6 => near(random, random.pick_mask()),
+        5 => {
+            let edge = 1 << random.pick(&[7, 8, 15, 16, 31, 32, 62, 63]);
+            near(random, edge)
+        }
+        6 => {
+            let edge = random.pick_mask();
+            near(random, edge)
+        }
         7 => random.next() >> random.below(64),
         8 => (random.next() >> random.below(64)).wrapping_neg(),
         9 => (random.next() << random.below(64)) ^ random.pick_mask(),
         10 => u64::from(random.byte()) * 0x0101_0101_0101_0101,
         11 => DATA + random.below(0x2000),
         12 => random.next() & 0xffff_ffff,
-        13 => u64::from(random.next() as u32 as i32 as i64 as u64 & 0x8000_0001_8000_0001),
+        13 => random.next() & 0x8000_0001_8000_0001,
         _ => random.next(),
     }
 }
