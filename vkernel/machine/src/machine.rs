@@ -206,6 +206,11 @@ impl Machine {
         &self.sys
     }
 
+    /// Touches all of RAM, so that the host backs it before the guest runs.
+    pub fn prefault(&mut self) {
+        self.sys.mem.prefault();
+    }
+
     /// For tests that damage a machine on purpose: RAM, behind all bookkeeping.
     pub fn ram_behind_the_tracking(&mut self) -> &mut [u8] {
         self.sys.mem.ram_mut()
