@@ -93,6 +93,8 @@ fn raise_debug_trap(core: &mut Core<'_>) {
     core.cpu.pending_debug = 0;
     core.cpu.msrs.debugctl &= !BTF;
     system::deliver_debug_trap(core);
+    // Interrupts waited for this trap.
+    core.recheck();
 }
 
 /// One instruction with every rule of the boundary after it.
@@ -146,3 +148,7 @@ fn enters_kernel(instruction: &Instruction) -> bool {
         Mnemonic::Int | Mnemonic::Int1 | Mnemonic::Int3 | Mnemonic::Into | Mnemonic::Syscall
     )
 }
+
+#[cfg(test)]
+#[path = "reference_tests.rs"]
+mod tests;

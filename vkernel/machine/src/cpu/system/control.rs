@@ -171,7 +171,13 @@ fn set_cr3(core: &mut Core<'_>, value: u64) -> Exec {
     } else {
         core.sys.tlbs.current.evict_not_global();
     }
+    core.recheck();
     Ok(())
+}
+
+/// Loads CR3 from the TSS of a new task, if paging is on.
+pub(super) fn load_task_cr3(core: &mut Core<'_>, value: u64) -> Exec {
+    if core.cpu.cr0 & cr0::PG == 0 { Ok(()) } else { set_cr3(core, value) }
 }
 
 /// Writes CR4.

@@ -115,7 +115,7 @@ pub fn table(topology: &Topology) -> Vec<CpuidLeaf> {
 fn caches(threads: u32, package: u32) -> [[u32; 4]; 4] {
     let describe = |kind: u32, level: u32, ways: u32, sets: u32| {
         let cores = package / threads;
-        let eax = kind | level << 5 | 1 << 8 | (threads - 1) << 14 | (cores - 1) << 26;
+        let eax = kind | level << 5 | 1 << 8 | (threads - 1) << 14 | (cores - 1).min(63) << 26;
         [eax, (ways - 1) << 22 | 63, sets - 1, 0]
     };
     [describe(1, 1, 8, 64), describe(2, 1, 8, 64), describe(3, 2, 16, 1024), [0; 4]]

@@ -83,7 +83,8 @@ fn deliver_or_escalate(core: &mut Core<'_>, mut event: Event) {
         if !was_double {
             steps.push(describe(core, &event, rip, reason.take()));
         }
-        let next = fault(exception, rip);
+        // A task switch may have got as far as the new task: the fault is raised there.
+        let next = fault(exception, core.cpu.rip);
         let doubled = is_exception && doubles(event.vector, exception.vector);
         if !was_double && !doubled {
             reason = Some(why);
@@ -99,7 +100,7 @@ fn deliver_or_escalate(core: &mut Core<'_>, mut event: Event) {
             return shut_down(core, steps);
         }
         steps.push(describe(core, &next, rip, Some(why)));
-        event = fault(Exception::DF, rip);
+        event = fault(Exception::DF, core.cpu.rip);
     }
 }
 

@@ -3,6 +3,7 @@
 //! A delivery happens whole or fails with the exception and the reason; what a failure leads to is decided
 //! in `escalate`.
 
+use super::debug::GD;
 use super::descriptor::{self, Descriptor, is_null, rpl, selector_code};
 use super::stack::Stack;
 use super::task;
@@ -105,7 +106,13 @@ pub(super) fn deliver(core: &mut Core<'_>, event: Event) -> Delivery {
         through_gate(core, event)?;
     }
     core.cpu.rip = core.cpu.next_rip;
-    core.cpu.shadow = Shadow::None;
+    if event.vector == 1 && matches!(event.source, Source::Fault | Source::Trap) {
+        core.cpu.dr[7] &= !GD;
+    }
+    if core.cpu.shadow != Shadow::None {
+        core.cpu.shadow = Shadow::None;
+        core.recheck();
+    }
     core.cpu.activity = Activity::Running;
     Ok(())
 }

@@ -42,7 +42,7 @@ pub(super) fn execute(core: &mut Core<'_>, instruction: &Instruction) -> Option<
 
 /// Replaces the flags in `mask`; those in [`WIDE`] only from an image wide enough to have them.
 fn set_flags(cpu: &mut Vcpu, image: u64, mask: u64, size: usize) {
-    let mask = mask | if size > 2 { WIDE } else { 0 };
+    let mask = if size > 2 { mask | WIDE } else { mask & 0xffff };
     cpu.rflags = cpu.rflags & !mask | image & mask | rflags::FIXED;
 }
 

@@ -20,6 +20,8 @@ mod stack;
 mod syscall;
 mod tables;
 mod task;
+#[cfg(test)]
+pub(crate) mod testbed;
 
 pub use escalate::{deliver_exception, deliver_interrupt, deliver_nmi};
 pub use io::check_io;

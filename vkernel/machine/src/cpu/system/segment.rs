@@ -108,9 +108,9 @@ pub(super) fn stack_descriptor(
     Ok(found)
 }
 
-/// After a load of SS, events wait for one instruction; of two such loads only the first does that.
+/// After a load of SS, events wait for one instruction.
 fn shadow_after(core: &mut Core<'_>, index: usize) {
-    if index == SS && core.cpu.shadow == Shadow::None {
+    if index == SS {
         core.cpu.shadow = Shadow::MovSs;
     }
 }
@@ -241,7 +241,7 @@ fn load_access_rights(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
     let found = visible(core, selector, true)?;
     core.cpu.set_flag(rflags::ZF, found.is_some());
     if let Some(found) = found {
-        core.set_gpr(instruction.op0_register(), found.raw >> 32 & 0x00ff_ff00);
+        core.set_gpr(instruction.op0_register(), found.raw >> 32 & 0x00f0_ff00);
     }
     Ok(())
 }

@@ -139,8 +139,7 @@ fn load_task(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
 fn load_status_word(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
     privileged(core)?;
     let value = u64::from(load_word(core, instruction)?);
-    let kept = core.cpu.cr0 & !0xe | core.cpu.cr0 & cr0::PE;
-    set_cr0(core, kept & !0xe | value & 0xf)
+    set_cr0(core, core.cpu.cr0 & !0xe | value & 0xf)
 }
 
 fn invalidate_page(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
