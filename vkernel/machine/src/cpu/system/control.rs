@@ -234,3 +234,7 @@ fn changed(core: &mut Core<'_>) {
     core.cpu.update_mode();
     core.recheck();
 }
+
+#[cfg(test)]
+#[path = "register_tests.rs"]
+mod tests;
