@@ -233,3 +233,76 @@ fn instructions_of_absent_features_are_undefined() {
         assert_eq!(Testbed::long().fails(code), Exception::UD, "{code:x?}");
     }
 }
+
+/// Random code, registers and descriptors in every mode: whatever happens is architecture, and every step
+/// is one count.
+#[test]
+fn no_guest_makes_a_step_fail() {
+    let opcodes: [&[u8]; 24] = [
+        &[0x0f, 0x00],
+        &[0x0f, 0x01],
+        &[0x0f, 0x02],
+        &[0x0f, 0x03],
+        &[0x0f, 0x20],
+        &[0x0f, 0x21],
+        &[0x0f, 0x22],
+        &[0x0f, 0x23],
+        &[0x0f, 0x30],
+        &[0x0f, 0x32],
+        &[0x0f, 0x05],
+        &[0x0f, 0x07],
+        &[0x0f, 0xb2],
+        &[0x8e],
+        &[0x8c],
+        &[0xcf],
+        &[0x48, 0xcf],
+        &[0xca],
+        &[0xff],
+        &[0xea],
+        &[0x9a],
+        &[0xcd],
+        &[0xe5],
+        &[0xf4],
+    ];
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for round in 0..2_000 {
+        let mut bed = match round % 5 {
+            0 => Testbed::real(),
+            1 => Testbed::protected(),
+            2 => Testbed::protected().user(USER_CODE32),
+            3 => Testbed::long(),
+            _ => Testbed::long().user(USER_CODE64),
+        };
+        for register in 0..16 {
+            bed.cpu.gpr[register] = match random() % 4 {
+                0 => random(),
+                1 => random() % 0x80,
+                2 => random() | 0xffff_8000_0000_0000,
+                _ => STACK - random() % 64,
+            };
+        }
+        for slot in 0..16 {
+            bed.write(GDT + 8 * (random() % 16), random() & random() | 1 << 47);
+            bed.write(STACK - 64 + 8 * slot, random() % 0x90);
+        }
+        bed.cpu.msrs.star = random();
+        bed.cpu.tr.limit = random() as u32 % 0x100;
+        bed.cpu.rflags ^= random() & random() & 0x1f_7fd5;
+        bed.cpu.dr[7] ^= random() & random() & 0xff;
+        bed.cpu.update_mode();
+        let opcode = opcodes[random() as usize % opcodes.len()];
+        let mut code = opcode.to_vec();
+        code.extend_from_slice(&random().to_le_bytes());
+        bed.code(&code);
+        for count in 1..=4 {
+            bed.step();
+            assert_eq!(bed.sys.icount, count);
+        }
+    }
+}
