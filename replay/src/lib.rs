@@ -1,1 +1,20 @@
-//! Placeholder.
+//! The timeline: the only driver of a machine.
+//!
+//! Live, it is a timeline whose end is the host ([`live`]); recording, it writes down what passes; replaying,
+//! it reads that back and checks every landmark and digest on the way ([`player`]). A disagreement is a value,
+//! a [`Divergence`], narrowed to the first differing instruction ([`narrow`]).
+//!
+//! Knows nothing of terminals, files' names or command lines.
+#![forbid(unsafe_code)]
+
+mod divergence;
+mod live;
+mod narrow;
+mod player;
+mod watch;
+
+pub use divergence::{Divergence, Evidence};
+pub use live::{Clock, Limit, Live, LiveOptions, Outcome};
+pub use narrow::{Narrowed, narrow};
+pub use player::{PlayError, Player, Progress};
+pub use watch::{FailOn, Failure, Pattern, Watch};

@@ -22,6 +22,7 @@ mod media;
 mod output;
 mod power_on;
 mod time;
+mod world;
 
 pub use input::{DiskStatus, External, Input, Note, Operator};
 pub use landmark::{Digest, Landmark, LandmarkKind};
@@ -29,3 +30,4 @@ pub use media::{ImageId, Media};
 pub use output::{Output, PowerEvent, TripleFault, TripleFaultStep};
 pub use power_on::{Boot, BootProtocol, CpuidLeaf, Image, PowerOn, Role, Rules, Topology};
 pub use time::{Icount, Mark, VirtualTime};
+pub use world::{Arrival, World};

@@ -70,6 +70,12 @@ impl Clock {
         self.base_ns += extra_ns;
     }
 
+    /// A clock that says `now` at `icount`, as after a reset.
+    #[must_use]
+    pub fn restarted(icount: u64, now: VirtualTime) -> Clock {
+        Clock { base_ns: now.0, base_icount: icount, ..Clock::default() }
+    }
+
     /// Jumps to `time` at `icount`; never backwards.
     pub fn jump(&mut self, icount: u64, time: VirtualTime) {
         self.rebase(icount);

@@ -7,10 +7,24 @@
 #![deny(unsafe_code)]
 
 pub mod archive;
+pub mod boot;
 pub mod clock;
 pub mod cpu;
+pub mod describe;
 pub mod engine;
+mod lockstep;
+pub mod machine;
 pub mod mem;
 pub mod platform;
+mod schedule;
 pub mod system;
 pub mod tlb;
+
+pub use describe::power_on;
+pub use engine::EngineKind;
+pub use lockstep::Mismatch;
+pub use machine::{Event, Exit, Interrupt, Machine, Saved, StopSet};
+
+/// The number of this behaviour. Any change that alters a digest of the same [`boundary::PowerOn`] and inputs
+/// raises it.
+pub const MODEL: u32 = 1;

@@ -5,6 +5,7 @@
 //! would not notice), so that digests, decoded code and translations always agree with RAM.
 
 use crate::clock::Clock;
+use crate::engine::Scratch;
 use crate::mem::{Memory, PAGE_BYTES, PageTableLevel};
 use crate::platform::Access;
 use crate::platform::board::Platform;
@@ -51,6 +52,14 @@ pub struct System {
     pub leave: Leave,
     /// Translation caches of all vCPUs.
     pub tlbs: Tlbs,
+    /// What the engine keeps while it executes.
+    pub scratch: Scratch,
+    /// Linear addresses to stop at.
+    pub stops: Vec<u64>,
+    /// One of `stops` is reached.
+    pub stop_reached: bool,
+    /// The count at which the last stop was reported: going on from there does not stop again.
+    pub stop_passed: Option<u64>,
     /// RAM offsets of pages whose decoded code was overwritten; the engine drops it and forgets them.
     pub stale_code: Vec<usize>,
     /// The description the machine was built from.
@@ -71,6 +80,10 @@ impl System {
             fault_vaddr: 0,
             leave: Leave::default(),
             tlbs: Tlbs::new(usize::from(power_on.topology.vcpus)),
+            scratch: Scratch::default(),
+            stops: Vec::new(),
+            stop_reached: false,
+            stop_passed: None,
             stale_code: Vec::new(),
             power_on: power_on.clone(),
             triple_fault: None,
@@ -243,6 +256,28 @@ impl System {
             self.drop_code(offset);
         }
         self.mem.ram_mut()[offset..offset + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Whether execution must stop before the instruction at linear address `rip`; then asks the engine to
+    /// return.
+    #[inline]
+    pub fn stops_at(&mut self, rip: u64) -> bool {
+        if self.stops.is_empty() || self.stop_passed == Some(self.icount) || !self.stops.contains(&rip) {
+            return false;
+        }
+        self.stop_passed = Some(self.icount);
+        self.stop_reached = true;
+        self.leave.recheck = true;
+        true
+    }
+
+    /// Notes that `length` bytes at RAM offset `offset` (within one page) were decoded: stores there must be
+    /// noticed.
+    pub fn mark_code(&mut self, offset: usize, length: usize) {
+        if self.mem.page(offset).code_chunks == 0 {
+            self.tlbs.evict_writable_frame(offset);
+        }
+        self.mem.mark_code(offset, length);
     }
 
     /// Ends the epoch: every page is clean again, and write translations must notice the next store.

@@ -1,4 +1,4 @@
-//! Status flags, by one canonical rule (docs/machine.md, "Undefined flags").
+//! Status flags, by one canonical rule (docs/undefined-flags.md).
 //!
 //! Every flag that the SDM calls undefined after an instruction is 0 after it here, on every engine. Vendors
 //! and generations differ in them, and RFLAGS is stored by every interrupt, so a rule is needed for replays
@@ -23,7 +23,7 @@ pub fn result_flags(result: u64, size: usize) -> u64 {
     if result & sign_bit(size) != 0 {
         flags |= rflags::SF;
     }
-    if (result as u8).count_ones() % 2 == 0 {
+    if (result as u8).count_ones().is_multiple_of(2) {
         flags |= rflags::PF;
     }
     flags

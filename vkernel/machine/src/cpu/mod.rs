@@ -14,4 +14,6 @@ pub mod operand;
 pub mod simd;
 pub mod state;
 pub mod system;
+#[cfg(test)]
+mod testing;
 pub mod x87;

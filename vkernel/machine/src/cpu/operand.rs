@@ -85,22 +85,27 @@ impl Core<'_> {
             address = address
                 .wrapping_add(self.gpr(index).wrapping_mul(u64::from(instruction.memory_index_scale())));
         }
-        let address_bytes = match base {
+        (segment_index(instruction.memory_segment()), truncate(address, self.address_bytes(instruction)))
+    }
+
+    /// The address size of the memory operand in bytes: 2, 4 or 8.
+    #[must_use]
+    pub fn address_bytes(&self, instruction: &Instruction) -> usize {
+        let base = instruction.memory_base();
+        let index = instruction.memory_index();
+        match base {
             Register::EIP => 4,
             Register::RIP => 8,
+            // XLAT has AL as its index but always a base, so only real address registers get here.
             _ if base != Register::None => base.size(),
             _ if index != Register::None => index.size(),
-            _ if instruction.memory_displ_size() == 8 => 8,
-            _ if self.cpu.code_bits == 64 => {
-                if instruction.memory_displ_size() == 4 {
-                    4
-                } else {
-                    8
-                }
-            }
-            _ => 4,
-        };
-        (segment_index(instruction.memory_segment()), truncate(address, address_bytes))
+            // An absolute address is as wide as its displacement.
+            _ => match instruction.memory_displ_size() {
+                2 => 2,
+                8 => 8,
+                _ => 4,
+            },
+        }
     }
 
     /// Size in bytes of operand `operand`, for general registers, immediates and memory.

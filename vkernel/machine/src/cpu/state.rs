@@ -303,8 +303,8 @@ pub struct Vcpu {
     pub gpr: [u64; 16],
     /// Instruction pointer: the current instruction while one executes, else the next.
     pub rip: u64,
-    /// Where execution continues if the current instruction completes. Branches change it. Meaningless
-    /// between instructions.
+    /// Where execution continues if the current instruction completes. Branches change it. 0 while
+    /// no engine runs.
     pub next_rip: u64,
     /// RFLAGS, always with bit 1 set.
     pub rflags: u64,

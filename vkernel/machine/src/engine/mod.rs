@@ -1,9 +1,12 @@
 //! Engines: ways to execute the same processor.
 
+pub mod interp;
 pub mod reference;
 
+use crate::cpu::exception::Exception;
 use crate::cpu::state::Vcpu;
 use crate::system::System;
+use interp::lazy::Lazy;
 
 /// A way to execute instructions. All engines give the same machine, bit for bit; `reference` is the
 /// specification.
@@ -14,4 +17,48 @@ pub trait Engine: Send + std::fmt::Debug {
 
     /// Drops everything derived from guest state: it was replaced as a whole.
     fn forget(&mut self);
+}
+
+/// Which engine executes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum EngineKind {
+    /// The specification, instruction by instruction.
+    Reference,
+    /// The caching interpreter.
+    #[default]
+    Interp,
+    /// The interpreter beside the reference, compared every so many counts.
+    Lockstep {
+        /// 1 finds the very instruction.
+        slice_counts: u64,
+    },
+}
+
+/// Builds an engine.
+#[must_use]
+pub fn build(kind: EngineKind) -> Box<dyn Engine> {
+    match kind {
+        EngineKind::Reference => Box::new(reference::Reference),
+        EngineKind::Interp | EngineKind::Lockstep { .. } => Box::<interp::Interp>::default(),
+    }
+}
+
+/// What an engine keeps while it executes, beside the architectural state. Empty between calls of
+/// [`Engine::run`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scratch {
+    /// Status flags not yet in RFLAGS.
+    pub lazy: Lazy,
+    /// The exception that the handler just executed raised.
+    pub raised: Option<Exception>,
+    /// Address of the block being executed.
+    pub block_rip: u64,
+}
+
+impl Scratch {
+    /// Brings RFLAGS up to date.
+    #[inline]
+    pub fn settle(&mut self, cpu: &mut Vcpu) {
+        self.lazy.materialise(cpu);
+    }
 }

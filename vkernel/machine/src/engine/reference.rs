@@ -24,6 +24,10 @@ impl Engine for Reference {
         let end = sys.icount + budget;
         let mut core = Core { cpu, sys };
         while core.sys.icount < end && !core.sys.leave.any() {
+            let rip = core.cpu.rip;
+            if core.sys.stops_at(rip) {
+                break;
+            }
             step(&mut core);
         }
         // Nothing is cached here that a store could have made stale.

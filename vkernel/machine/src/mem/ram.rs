@@ -206,10 +206,19 @@ impl Memory {
         true
     }
 
-    /// Replaces one page, as a checkpoint is loaded.
-    pub fn load_page(&mut self, index: usize, bytes: &[u8; PAGE_BYTES]) {
-        self.mark_dirty(index * PAGE_BYTES);
-        self.ram[index * PAGE_BYTES..][..PAGE_BYTES].copy_from_slice(bytes);
+    /// Replaces all of RAM: the pages given, and zeros elsewhere.
+    pub fn load_pages(&mut self, pages: &[(u32, Box<[u8; PAGE_BYTES]>)]) {
+        let mut given = pages.iter().peekable();
+        for index in 0..self.pages.len() {
+            let page = given.next_if(|(number, _)| *number as usize == index);
+            let target = &mut self.ram[index * PAGE_BYTES..][..PAGE_BYTES];
+            match page {
+                Some((_, bytes)) => target.copy_from_slice(&bytes[..]),
+                None if target.iter().any(|&byte| byte != 0) => target.fill(0),
+                None => continue,
+            }
+            self.mark_dirty(index * PAGE_BYTES);
+        }
     }
 }
 
@@ -218,4 +227,14 @@ fn chunk_mask(in_page: usize, length: usize) -> u64 {
     let first = in_page >> CHUNK_SHIFT;
     let last = ((in_page + length.max(1) - 1) >> CHUNK_SHIFT).min(63);
     (u64::MAX >> (63 - (last - first))) << first
+}
+
+impl crate::boot::GuestMemory for Memory {
+    fn write(&mut self, paddr: u64, bytes: &[u8]) -> bool {
+        Memory::write(self, paddr, bytes)
+    }
+
+    fn read(&self, paddr: u64, into: &mut [u8]) -> bool {
+        Memory::read(self, paddr, into)
+    }
 }

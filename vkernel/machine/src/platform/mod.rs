@@ -3,8 +3,39 @@
 //!
 //! A device is a pure register machine with its wiring in the board. It is given the time, it never asks.
 
+pub mod acpi;
+pub mod apic_message;
 pub mod board;
+pub mod civil;
+pub mod debug_ports;
+pub mod dsdt;
+pub mod firmware;
+pub mod fw_cfg;
+pub mod hpet;
+pub mod i8042;
+pub mod interrupts;
+pub mod ioapic;
+pub mod lapic;
+pub mod lapic_timer;
 pub mod layout;
+pub mod memory_map;
+pub mod mptable;
+pub mod pci;
+pub mod pic;
+pub mod pit;
+pub mod pm_timer;
+pub mod power;
+pub mod registers;
+pub mod rtc;
+pub mod scan_codes;
+pub mod timers;
+pub mod uart;
+pub mod vectors;
+pub mod vga;
+pub mod vga_mirror;
+
+#[cfg(test)]
+mod law;
 
 use boundary::{LandmarkKind, VirtualTime};
 

@@ -1,0 +1,412 @@
+//! The live end of a timeline: drives a machine beside the real world, and writes down what passes.
+
+use crate::watch::{Failure, Watch};
+use boundary::{Arrival, Icount, Input, Mark, Media, Note, Output, PowerEvent, VirtualTime, World};
+use machine::{Event, Exit, Interrupt, Machine, Mismatch, StopSet};
+use recorder::{ConsoleState, End, Ending, FailureKind, TraceError, TraceWriter};
+use std::time::Duration;
+
+/// How guest time relates to the host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// Idle time is skipped at once.
+    Virtual,
+    /// Idle time passes as the host's does.
+    Host,
+}
+
+/// When to end a run that does not end by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// At this guest time.
+    Time(VirtualTime),
+    /// At this count.
+    Icount(Icount),
+}
+
+/// Counts between two looks at the world: about ten milliseconds of the interpreter.
+const SLICE_COUNTS: u64 = 1 << 20;
+/// Counts between two digests.
+const DIGEST_COUNTS: u64 = 1 << 28;
+/// What was written down reaches the file at least this often.
+const FLUSH_NS: u64 = 100_000_000;
+const WALL_CLOCK_NS: u64 = 1_000_000_000;
+/// How long, in guest time, a dying kernel may go on reporting its failure.
+const LAST_WORDS_NS: u64 = 2_000_000_000;
+
+/// How a live run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Why.
+    pub ending: Ending,
+    /// Where.
+    pub mark: Mark,
+    /// Guest time there.
+    pub virtual_time: VirtualTime,
+    /// Digest of the machine there, from scratch.
+    pub digest: boundary::Digest,
+    /// All that was printed, as length and hash.
+    pub console: ConsoleState,
+    /// The machine as it ended, to be looked at.
+    pub machine: Machine,
+    /// Faults of a triple fault.
+    pub triple_fault: Option<boundary::TripleFault>,
+    /// In lockstep, where the engines disagreed.
+    pub mismatch: Option<Box<Mismatch>>,
+    /// Why recording ended before the run did.
+    pub trace_trouble: Option<TraceError>,
+}
+
+/// How a live run is to go.
+#[derive(Debug)]
+pub struct LiveOptions {
+    /// How guest time relates to the host's.
+    pub clock: Clock,
+    /// Where to end a run that does not end by itself.
+    pub limit: Option<Limit>,
+    /// Whether a reset restarts the guest or ends the run.
+    pub reboot: bool,
+    /// Whether a failure ends the run.
+    pub end_on_failure: bool,
+    /// What is a failure.
+    pub watch: Watch,
+    /// What the host raises to be looked at.
+    pub interrupt: Interrupt,
+}
+
+/// A machine running live.
+pub struct Live<'a> {
+    /// The machine.
+    pub machine: Machine,
+    world: &'a mut dyn World,
+    media: &'a dyn Media,
+    writer: Option<TraceWriter>,
+    trace_trouble: Option<TraceError>,
+    options: LiveOptions,
+    console: ConsoleState,
+    console_written: ConsoleState,
+    /// Host time at which guest time was 0.
+    host_origin_ns: u64,
+    flushed_ns: u64,
+    wall_noted_ns: u64,
+    next_digest: u64,
+    /// Guest time after which a failing guest is ended.
+    last_words: Option<VirtualTime>,
+    /// Called when registers and backtraces are wanted.
+    report: Box<dyn FnMut(&Machine) + 'a>,
+}
+
+impl<'a> Live<'a> {
+    /// A live run of `machine`, recorded by `writer`.
+    #[must_use]
+    pub fn new(
+        machine: Machine,
+        world: &'a mut dyn World,
+        media: &'a dyn Media,
+        writer: Option<TraceWriter>,
+        options: LiveOptions,
+        report: Box<dyn FnMut(&Machine) + 'a>,
+    ) -> Live<'a> {
+        let now_ns = world.monotonic_ns();
+        Live {
+            machine,
+            world,
+            media,
+            writer,
+            trace_trouble: None,
+            options,
+            console: ConsoleState::default(),
+            console_written: ConsoleState::default(),
+            host_origin_ns: now_ns,
+            flushed_ns: now_ns,
+            wall_noted_ns: 0,
+            next_digest: DIGEST_COUNTS,
+            last_words: None,
+            report,
+        }
+    }
+
+    /// Runs to the end and finishes the trace. `judge` says the exit status of an ending.
+    pub fn run(mut self, judge: impl FnOnce(&Ending) -> u8) -> Outcome {
+        let mut triple_fault = None;
+        let mut mismatch = None;
+        let ending = loop {
+            if let Some(ending) = self.look_outside(Duration::ZERO) {
+                break ending;
+            }
+            if let Some(ending) = self.limit_reached() {
+                break ending;
+            }
+            let exit = self.machine.run(self.until(), &StopSet::default(), &self.options.interrupt);
+            self.options.interrupt.clear();
+            self.drain();
+            if let Some(ending) = self.failed() {
+                break ending;
+            }
+            match exit {
+                Exit::Budget => self.digest_if_due(),
+                Exit::Output | Exit::Interrupted | Exit::Stop { .. } => {}
+                Exit::Idle { next_deadline } => {
+                    if let Some(ending) = self.idle(next_deadline) {
+                        break ending;
+                    }
+                }
+                Exit::Power(event) => {
+                    self.write(&recorder::Event::Power(event.clone()));
+                    if let PowerEvent::TripleFault(fault) = &event {
+                        triple_fault = Some(fault.clone());
+                    }
+                    if let Some(ending) = self.power(event) {
+                        break ending;
+                    }
+                }
+                Exit::Mismatch(found) => {
+                    mismatch = Some(found);
+                    break Ending::HostTrouble { reason: "the engines in lockstep disagree".to_owned() };
+                }
+            }
+        };
+        self.finish(ending, triple_fault, mismatch, judge)
+    }
+
+    /// The next place at which to look around: chosen by counts alone, so that equal runs stay equal.
+    fn until(&self) -> Mark {
+        let icount = self.machine.mark().icount.0;
+        let mut until = ((icount / SLICE_COUNTS) + 1) * SLICE_COUNTS;
+        until = until.min(self.next_digest);
+        if let Some(Limit::Icount(limit)) = self.options.limit {
+            until = until.min(limit.0);
+        }
+        Mark::before(Icount(until))
+    }
+
+    fn limit_reached(&self) -> Option<Ending> {
+        let reached = match self.options.limit? {
+            Limit::Time(time) => self.machine.now() >= time,
+            Limit::Icount(icount) => self.machine.mark().icount >= icount,
+        };
+        reached.then_some(Ending::Limit)
+    }
+
+    /// Takes what arrived, waiting up to `wait` for something, and flushes the trace when it is time.
+    fn look_outside(&mut self, wait: Duration) -> Option<Ending> {
+        let arrivals = self.world.arrivals(wait);
+        let woken_early =
+            !wait.is_zero() && arrivals.iter().any(|arrival| matches!(arrival, Arrival::Input(_)));
+        if woken_early && self.options.clock == Clock::Host {
+            let now = self.host_time();
+            if now > self.machine.now() {
+                self.input(&Input::Wake(now));
+            }
+        }
+        for arrival in arrivals {
+            match arrival {
+                Arrival::Input(input) => self.input(&input),
+                Arrival::Note(note) => self.write(&recorder::Event::Note(note)),
+                Arrival::Report => {
+                    self.write(&recorder::Event::Note(Note::Quit));
+                    (self.report)(&self.machine);
+                }
+                Arrival::Stop { signal, .. } => return Some(Ending::Signal(signal)),
+            }
+        }
+        self.keep_time();
+        None
+    }
+
+    fn keep_time(&mut self) {
+        let now_ns = self.world.monotonic_ns();
+        if self.options.clock == Clock::Host && now_ns - self.wall_noted_ns >= WALL_CLOCK_NS {
+            self.wall_noted_ns = now_ns;
+            let wall_ns = self.world.wall_clock_ns();
+            self.write(&recorder::Event::Note(Note::WallClock(wall_ns)));
+        }
+        if now_ns - self.flushed_ns >= FLUSH_NS {
+            self.flushed_ns = now_ns;
+            self.write_console_state();
+            self.flush();
+        }
+    }
+
+    fn input(&mut self, input: &Input) {
+        self.write(&recorder::Event::Input(input.clone()));
+        self.machine.apply(input);
+    }
+
+    /// Guest time that the host's clock asks for.
+    fn host_time(&self) -> VirtualTime {
+        VirtualTime(self.world.monotonic_ns() - self.host_origin_ns)
+    }
+
+    /// All vCPUs wait. Jumps, sleeps, or finds that nothing can ever happen.
+    fn idle(&mut self, next_deadline: Option<VirtualTime>) -> Option<Ending> {
+        let live = self.world.is_live() && self.machine.can_wake();
+        let Some(deadline) = next_deadline.filter(|_| self.machine.can_wake()) else {
+            if !live {
+                return Some(Ending::Hang);
+            }
+            return self.look_outside(Duration::from_secs(1));
+        };
+        let ahead_ns = match self.options.clock {
+            Clock::Virtual => 0,
+            Clock::Host => deadline.0.saturating_sub(self.host_time().0),
+        };
+        if let Some(Limit::Time(limit)) = self.options.limit
+            && deadline > limit
+            && ahead_ns == 0
+        {
+            self.machine.advance_idle(limit);
+            return Some(Ending::Limit);
+        }
+        if ahead_ns > 0 {
+            let before = self.machine.mark();
+            if let Some(ending) = self.look_outside(Duration::from_nanos(ahead_ns.min(1_000_000_000))) {
+                return Some(ending);
+            }
+            if self.machine.mark() != before || self.host_time() < deadline {
+                return None;
+            }
+        }
+        self.machine.advance_idle(deadline);
+        None
+    }
+
+    /// The machine switched itself off or wants to be reset; `None` to go on.
+    fn power(&mut self, event: PowerEvent) -> Option<Ending> {
+        match event {
+            PowerEvent::Off => Some(Ending::PowerOff),
+            PowerEvent::DebugExit(value) => Some(Ending::DebugExit(value)),
+            PowerEvent::Reset if !self.options.reboot => Some(Ending::Reset),
+            PowerEvent::Reset => match self.machine.reset(self.media) {
+                Ok(()) => None,
+                Err(error) => Some(Ending::HostTrouble { reason: error.to_string() }),
+            },
+            PowerEvent::TripleFault(fault) => {
+                let first = fault.steps.first();
+                let title = first.map_or_else(String::new, |step| {
+                    format!("triple fault on vCPU {}: vector {} at {:#x}", fault.vcpu, step.vector, step.rip)
+                });
+                Some(Ending::Failure { kind: FailureKind::TripleFault, title, place: self.machine.mark() })
+            }
+        }
+    }
+
+    /// Passes on what the machine did.
+    fn drain(&mut self) {
+        for (mark, event) in self.machine.take_events() {
+            match event {
+                Event::Landmark(landmark) => self.write_at(mark, &recorder::Event::Landmark(landmark)),
+                Event::Output(output) => {
+                    if let Output::Console(bytes) = &output {
+                        self.console.absorb(bytes);
+                        self.options.watch.print(mark, bytes);
+                    }
+                    self.world.emit(&output);
+                }
+            }
+        }
+    }
+
+    /// Whether a failure has been seen and the guest has had time for its last words.
+    fn failed(&mut self) -> Option<Ending> {
+        let Failure { kind, title, place } = self.options.watch.failure()?.clone();
+        if !self.options.end_on_failure {
+            return None;
+        }
+        let now = self.machine.now();
+        let deadline = *self.last_words.get_or_insert(now.plus(LAST_WORDS_NS));
+        (self.options.watch.is_complete() || now >= deadline).then_some(Ending::Failure {
+            kind,
+            title,
+            place,
+        })
+    }
+
+    fn digest_if_due(&mut self) {
+        let icount = self.machine.mark().icount.0;
+        if icount >= self.next_digest {
+            self.next_digest = (icount / DIGEST_COUNTS + 1) * DIGEST_COUNTS;
+            let digest = self.machine.digest();
+            self.write(&recorder::Event::Digest(digest));
+        }
+    }
+
+    fn write(&mut self, event: &recorder::Event) {
+        self.write_at(self.machine.mark(), event);
+    }
+
+    fn write_at(&mut self, mark: Mark, event: &recorder::Event) {
+        let result = self.writer.as_mut().map(|writer| writer.event(mark, event));
+        self.note_trouble(result);
+    }
+
+    fn write_console_state(&mut self) {
+        if self.console != self.console_written {
+            self.console_written = self.console;
+            self.write(&recorder::Event::Console(self.console));
+        }
+    }
+
+    fn flush(&mut self) {
+        let result = self.writer.as_mut().map(TraceWriter::flush);
+        self.note_trouble(result);
+    }
+
+    /// A trace that cannot be written any more ends; the guest goes on.
+    fn note_trouble(&mut self, result: Option<Result<(), TraceError>>) {
+        if let Some(Err(error)) = result {
+            self.world.notice(&format!("recording has ended, the guest goes on: {error}"));
+            self.trace_trouble.get_or_insert(error);
+        }
+    }
+
+    fn finish(
+        mut self,
+        mut ending: Ending,
+        triple_fault: Option<boundary::TripleFault>,
+        mismatch: Option<Box<Mismatch>>,
+        judge: impl FnOnce(&Ending) -> u8,
+    ) -> Outcome {
+        // A failure whose last words never ended is still the reason, whatever ended the run.
+        if let Some(Failure { kind, title, place }) = self.options.watch.failure().cloned()
+            && matches!(
+                ending,
+                Ending::Reset | Ending::Hang | Ending::Limit | Ending::PowerOff | Ending::DebugExit(_)
+            )
+        {
+            ending = Ending::Failure { kind, title, place };
+        }
+        if self.options.watch.misses_expected()
+            && matches!(ending, Ending::PowerOff | Ending::Reset | Ending::DebugExit(_))
+        {
+            let title = "the run is over and the text of --expect was not seen".to_owned();
+            ending = Ending::Failure { kind: FailureKind::ExpectMissing, title, place: self.machine.mark() };
+        }
+        let mark = self.machine.mark();
+        let virtual_time = self.machine.now();
+        let digest = self.machine.digest_from_scratch();
+        if let Some(writer) = self.writer.take() {
+            let end = End {
+                mark,
+                virtual_time,
+                digest: Some(digest),
+                console: self.console,
+                exit_status: judge(&ending),
+                ending: ending.clone(),
+            };
+            let result = writer.finish(&end);
+            self.note_trouble(Some(result));
+        }
+        Outcome {
+            ending,
+            mark,
+            virtual_time,
+            digest,
+            console: self.console,
+            machine: self.machine,
+            triple_fault,
+            mismatch,
+            trace_trouble: self.trace_trouble,
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Replaying: a timeline whose inputs come from a trace, checking everything the trace says on the way.
+
+use crate::divergence::{Divergence, Evidence};
+use boundary::{Landmark, Mark, Media, Output, PowerEvent};
+use machine::{EngineKind, Event, Exit, Interrupt, Machine, StopSet};
+use recorder::{ConsoleState, End, Events, TraceError, TraceReader, as_recorded};
+use std::collections::VecDeque;
+
+/// Why a replay could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum PlayError {
+    /// The trace cannot be read.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    /// The machine cannot be built: an image is missing or not what it was.
+    #[error(transparent)]
+    Boot(#[from] machine::boot::BootError),
+    /// The trace was recorded under another behaviour.
+    #[error(
+        "the trace is of model {trace}, this vkernel is of model {ours}: replay it with the vkernel {version} that recorded it"
+    )]
+    Model {
+        /// Of the trace.
+        trace: u32,
+        /// Of this machine.
+        ours: u32,
+        /// The recorder's version.
+        version: String,
+    },
+    /// The replay disagrees with the trace.
+    #[error(transparent)]
+    Divergence(#[from] Box<Divergence>),
+}
+
+/// How far a replay came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// To the place asked for.
+    Reached,
+    /// To the end of what the trace holds.
+    Ended,
+    /// Somebody raised the interrupt.
+    Interrupted,
+}
+
+/// A replay of one trace.
+pub struct Player<'a> {
+    /// The machine being replayed.
+    pub machine: Machine,
+    media: &'a dyn Media,
+    events: Events,
+    /// Events read ahead, up to and including the next one that is no landmark.
+    ahead: VecDeque<(Mark, recorder::Event)>,
+    end: Option<End>,
+    last: Mark,
+    agreed: Mark,
+    console: ConsoleState,
+    interrupt: Interrupt,
+    derived: VecDeque<(Mark, Landmark)>,
+    power: Option<(Mark, PowerEvent)>,
+    /// Check every digest from scratch too, trusting no bookkeeping.
+    pub full: bool,
+}
+
+impl<'a> Player<'a> {
+    /// Builds the machine of a trace, at its start.
+    ///
+    /// # Errors
+    /// The trace cannot be read, is of another model, or an image is missing.
+    pub fn new(
+        reader: &TraceReader,
+        media: &'a dyn Media,
+        engine: EngineKind,
+        interrupt: Interrupt,
+    ) -> Result<Player<'a>, PlayError> {
+        let power_on = reader.power_on();
+        if power_on.model != machine::MODEL {
+            let version = reader.meta().vkernel_version.clone();
+            return Err(PlayError::Model { trace: power_on.model, ours: machine::MODEL, version });
+        }
+        Ok(Player {
+            machine: Machine::new(power_on, media, engine)?,
+            media,
+            events: reader.events(),
+            ahead: VecDeque::new(),
+            end: reader.ending().cloned(),
+            last: reader.last_mark()?,
+            agreed: Mark::default(),
+            console: ConsoleState::default(),
+            interrupt,
+            derived: VecDeque::new(),
+            power: None,
+            full: false,
+        })
+    }
+
+    /// The last place the trace knows.
+    #[must_use]
+    pub fn last_mark(&self) -> Mark {
+        self.last
+    }
+
+    /// Replays up to `until`, printing outputs to `emit`, checking everything.
+    ///
+    /// # Errors
+    /// A damaged trace, or a divergence.
+    pub fn play(&mut self, until: Mark, emit: &mut dyn FnMut(Mark, &Output)) -> Result<Progress, PlayError> {
+        loop {
+            let next = self.next_stop()?;
+            let target = next.map_or(self.last, |mark| mark).min(until);
+            if let Some(progress) = self.run_to(target, emit)? {
+                return Ok(progress);
+            }
+            self.compare_landmarks(target)?;
+            if target >= until && next.is_none_or(|mark| mark >= until) {
+                return Ok(Progress::Reached);
+            }
+            match next {
+                Some(_) => self.pass_event()?,
+                None => {
+                    self.check_end()?;
+                    return Ok(Progress::Ended);
+                }
+            }
+        }
+    }
+
+    /// Replays to the end of the trace.
+    ///
+    /// # Errors
+    /// As [`Player::play`].
+    pub fn play_to_end(&mut self, emit: &mut dyn FnMut(Mark, &Output)) -> Result<Progress, PlayError> {
+        self.play(Mark { icount: boundary::Icount(u64::MAX), seq: u32::MAX }, emit)
+    }
+
+    /// Reads ahead to the next event that is no landmark and gives its place.
+    fn next_stop(&mut self) -> Result<Option<Mark>, PlayError> {
+        let is_landmark = |event: &recorder::Event| matches!(event, recorder::Event::Landmark(_));
+        while self.ahead.back().is_none_or(|(_, event)| is_landmark(event)) {
+            match self.events.next() {
+                Some(event) => self.ahead.push_back(event?),
+                None => return Ok(None),
+            }
+        }
+        Ok(self.ahead.back().map(|(mark, _)| *mark))
+    }
+
+    /// Runs the machine to `target`, jumping over idle time as the live timeline did.
+    fn run_to(
+        &mut self,
+        target: Mark,
+        emit: &mut dyn FnMut(Mark, &Output),
+    ) -> Result<Option<Progress>, PlayError> {
+        loop {
+            let exit = self.machine.run(target, &StopSet::default(), &self.interrupt);
+            self.drain(emit);
+            match exit {
+                Exit::Budget => return Ok(None),
+                Exit::Interrupted => return Ok(Some(Progress::Interrupted)),
+                Exit::Output | Exit::Stop { .. } | Exit::Mismatch(_) => {}
+                Exit::Idle { next_deadline: Some(deadline) } => {
+                    // The last jump of a run that reached its limit while idle went only so far.
+                    let limit = self.end.as_ref().filter(|end| end.mark == next_seq(self.machine.mark()));
+                    let to = limit.map_or(deadline, |end| end.virtual_time.min(deadline));
+                    self.machine.advance_idle(to);
+                }
+                Exit::Idle { next_deadline: None } => return Err(self.diverged(target, Evidence::Stuck)),
+                Exit::Power(event) => {
+                    self.power = Some((self.machine.mark(), event.clone()));
+                    if self.machine.mark() < target {
+                        let evidence = Evidence::Power { recorded: None, replayed: Some(event) };
+                        return Err(self.diverged(self.machine.mark(), evidence));
+                    }
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self, emit: &mut dyn FnMut(Mark, &Output)) {
+        for (mark, event) in self.machine.take_events() {
+            match event {
+                Event::Landmark(landmark) => self.derived.push_back((mark, as_recorded(landmark))),
+                Event::Output(output) => {
+                    if let Output::Console(bytes) = &output {
+                        self.console.absorb(bytes);
+                    }
+                    emit(mark, &output);
+                }
+            }
+        }
+    }
+
+    /// Compares the landmarks before `target`, recorded and derived, one by one.
+    fn compare_landmarks(&mut self, target: Mark) -> Result<(), PlayError> {
+        loop {
+            let recorded = match self.ahead.front() {
+                Some((mark, recorder::Event::Landmark(landmark))) if *mark < target => {
+                    Some((*mark, *landmark))
+                }
+                _ => None,
+            };
+            let replayed = self.derived.front().copied();
+            // Behind the last event of a trace whose recorder died there is nothing to compare with.
+            let unwritten = recorded.is_none() && self.end.is_none() && self.ahead.is_empty();
+            match (recorded, replayed) {
+                (None, None) => return Ok(()),
+                _ if unwritten => {
+                    self.derived.clear();
+                    return Ok(());
+                }
+                _ if recorded == replayed => {
+                    self.agreed = recorded.map_or(self.agreed, |(mark, _)| mark);
+                    self.ahead.pop_front();
+                    self.derived.pop_front();
+                }
+                _ => {
+                    let place =
+                        recorded.iter().chain(&replayed).map(|(mark, _)| *mark).min().unwrap_or(target);
+                    return Err(self.diverged(place, Evidence::Landmark { recorded, replayed }));
+                }
+            }
+        }
+    }
+
+    /// Passes the next event, which is no landmark and lies where the machine is.
+    fn pass_event(&mut self) -> Result<(), PlayError> {
+        let Some((mark, event)) = self.ahead.pop_front() else { return Ok(()) };
+        match event {
+            recorder::Event::Landmark(landmark) => {
+                // A landmark at the very place of the event behind it: derived only by going on.
+                let evidence = Evidence::Landmark { recorded: Some((mark, landmark)), replayed: None };
+                return Err(self.diverged(mark, evidence));
+            }
+            recorder::Event::Input(input) => self.machine.apply(&input),
+            recorder::Event::Digest(recorded) => self.check_digest(mark, recorded)?,
+            recorder::Event::Console(recorded) => self.check_console(mark, recorded)?,
+            recorder::Event::Power(recorded) => self.check_power(mark, recorded)?,
+            recorder::Event::Note(_) => {}
+        }
+        self.agreed = mark;
+        Ok(())
+    }
+
+    fn check_digest(&mut self, mark: Mark, recorded: boundary::Digest) -> Result<(), PlayError> {
+        let mut replayed = self.machine.digest();
+        if self.full && replayed == recorded {
+            replayed = self.machine.digest_from_scratch();
+        }
+        if replayed == recorded {
+            return Ok(());
+        }
+        Err(self.diverged(mark, Evidence::Digest { recorded, replayed }))
+    }
+
+    fn check_console(&mut self, mark: Mark, recorded: ConsoleState) -> Result<(), PlayError> {
+        let replayed = self.console;
+        if replayed == recorded {
+            return Ok(());
+        }
+        Err(self.diverged(mark, Evidence::Console { recorded, replayed }))
+    }
+
+    fn check_power(&mut self, mark: Mark, recorded: PowerEvent) -> Result<(), PlayError> {
+        let replayed = self.power.take().filter(|(at, _)| *at == mark).map(|(_, event)| event);
+        if replayed.as_ref() != Some(&recorded) {
+            return Err(self.diverged(mark, Evidence::Power { recorded: Some(recorded), replayed }));
+        }
+        let goes_on = self.end.as_ref().is_none_or(|end| end.mark > mark) && self.last > mark;
+        if recorded == PowerEvent::Reset && goes_on {
+            self.machine.reset(self.media)?;
+        }
+        Ok(())
+    }
+
+    /// At the end of the trace: the final digest, from scratch, and the whole console.
+    fn check_end(&mut self) -> Result<(), PlayError> {
+        let Some(end) = self.end.clone() else { return Ok(()) };
+        self.check_console(end.mark, end.console)?;
+        if let Some(recorded) = end.digest {
+            let replayed = self.machine.digest_from_scratch();
+            if replayed != recorded {
+                return Err(self.diverged(end.mark, Evidence::Digest { recorded, replayed }));
+            }
+        }
+        Ok(())
+    }
+
+    fn diverged(&self, place: Mark, evidence: Evidence) -> PlayError {
+        PlayError::Divergence(Box::new(Divergence { agreed: self.agreed, place, evidence }))
+    }
+}
+
+fn next_seq(mark: Mark) -> Mark {
+    Mark { seq: mark.seq + 1, ..mark }
+}

@@ -1,0 +1,4 @@
+//! The integration tests: the program and the real guests, in one binary.
+
+mod support;
+mod tidy;

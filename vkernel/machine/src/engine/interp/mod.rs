@@ -1,0 +1,213 @@
+//! The interpreter: blocks of lowered operations, found and executed in a loop.
+//!
+//! Differs from the reference engine in speed only. What it does not do itself it gives to the specification
+//! one instruction at a time: single-stepping, breakpoints and interrupt shadows; instructions without a
+//! handler; accesses to anything but plain RAM.
+
+mod alu;
+mod block;
+mod bulk;
+mod control;
+mod data;
+pub mod lazy;
+mod lower;
+mod memory;
+mod op;
+mod sse;
+
+use super::Engine;
+use super::reference;
+use crate::cpu::core::Core;
+use crate::cpu::exception::Exec;
+use crate::cpu::mmu::{Intent, translate};
+use crate::cpu::state::{CS, Mode, Vcpu};
+use crate::cpu::system;
+use crate::system::System;
+use crate::tlb::Kind;
+use block::{BlockCache, ModeKey};
+use op::Out;
+
+/// The caching interpreter.
+#[derive(Default)]
+pub struct Interp {
+    cache: BlockCache,
+}
+
+impl std::fmt::Debug for Interp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Interp").field("blocks_built", &self.cache.built).finish()
+    }
+}
+
+impl Engine for Interp {
+    fn run(&mut self, cpu: &mut Vcpu, sys: &mut System, budget: u64) {
+        let end = sys.icount + budget;
+        while sys.icount < end && !sys.leave.any() {
+            self.drop_stale(sys);
+            if system::needs_reference(cpu) {
+                reference::step(&mut Core { cpu, sys });
+                continue;
+            }
+            self.run_blocks(cpu, sys, end);
+            sys.scratch.settle(cpu);
+        }
+        self.drop_stale(sys);
+    }
+
+    fn forget(&mut self) {
+        self.cache.clear();
+    }
+}
+
+impl Interp {
+    /// Drops code that was overwritten.
+    fn drop_stale(&mut self, sys: &mut System) {
+        while let Some(offset) = sys.stale_code.pop() {
+            self.cache.drop_page(offset);
+        }
+    }
+
+    /// Executes blocks until the budget ends at `end`, something asks to leave, or code went stale.
+    fn run_blocks(&mut self, cpu: &mut Vcpu, sys: &mut System, end: u64) {
+        loop {
+            let Some(id) = self.next_block(cpu, sys) else { return };
+            let block = self.cache.get(id);
+            sys.scratch.block_rip = block.rip;
+            let start = sys.icount;
+            let left = (end - start).min(block.ops.len() as u64) as usize;
+            let mut done = left;
+            let mut out = None;
+            for op in &block.ops[..left] {
+                if let Err(reason) = (op.run)(cpu, sys, op) {
+                    done = usize::from(op.index);
+                    out = Some(reason);
+                    break;
+                }
+            }
+            match out {
+                None => {
+                    sys.icount = start + done as u64;
+                    let last = &block.ops[done - 1];
+                    cpu.rip = block.rip.wrapping_add(u64::from(last.rip_offset) + u64::from(last.length));
+                }
+                Some(Out::Branch) => sys.icount = start + done as u64 + 1,
+                Some(reason) => {
+                    sys.icount = start + done as u64;
+                    cpu.rip = block.rip.wrapping_add(u64::from(block.ops[done].rip_offset));
+                    if reason == Out::Slow {
+                        let instruction = block.instructions[done];
+                        step_slow(cpu, sys, &instruction, end);
+                    } else {
+                        deliver_raised(cpu, sys);
+                    }
+                    if sys.leave.any() || !sys.stale_code.is_empty() || system::needs_reference(cpu) {
+                        return;
+                    }
+                }
+            }
+            if sys.icount >= end {
+                return;
+            }
+        }
+    }
+
+    /// Finds or builds the block at RIP; `None` when fetching from there raised an exception, which then has
+    /// been delivered, or when the instruction had to be executed another way.
+    fn next_block(&mut self, cpu: &mut Vcpu, sys: &mut System) -> Option<u32> {
+        let mode = ModeKey {
+            code_bits: cpu.code_bits,
+            cs_limit: if cpu.mode == Mode::Long64 { 0 } else { cpu.segments[CS].limit },
+        };
+        let rip = cpu.rip;
+        if sys.stops_at(rip) {
+            return None;
+        }
+        let laddr = if cpu.mode == Mode::Long64 {
+            rip
+        } else {
+            match (Core { cpu, sys }).fetch_linear(rip) {
+                Ok(laddr) => laddr,
+                Err(exception) => {
+                    sys.scratch.raised = Some(exception);
+                    deliver_raised(cpu, sys);
+                    return None;
+                }
+            }
+        };
+        let found = sys.tlbs.current.lookup(Kind::Fetch, cpu.cpl == 3, laddr, 1);
+        let offset = match found {
+            Some(offset) => offset,
+            None => self.translate_fetch(cpu, sys, laddr)?,
+        };
+        match self.cache.find(rip, offset, mode) {
+            Some(id) => Some(id),
+            None => self.build(cpu, sys, offset, mode),
+        }
+    }
+
+    #[cold]
+    fn translate_fetch(&mut self, cpu: &mut Vcpu, sys: &mut System, laddr: u64) -> Option<usize> {
+        let user = cpu.cpl == 3;
+        let found: Exec<_> = if cpu.mode == Mode::Long64 && !Vcpu::is_canonical(laddr) {
+            Err(crate::cpu::exception::Exception::gp(0))
+        } else {
+            translate(cpu, sys, laddr, Intent::Fetch, user)
+        };
+        match found {
+            Err(exception) => {
+                sys.scratch.raised = Some(exception);
+                deliver_raised(cpu, sys);
+                None
+            }
+            Ok(found) => match sys.mem.offset(found.paddr) {
+                Some(offset) => {
+                    sys.tlbs.current.insert(Kind::Fetch, user, laddr, offset, found.global);
+                    Some(offset)
+                }
+                None => {
+                    // Code in a device: never cached.
+                    step_reference(cpu, sys);
+                    None
+                }
+            },
+        }
+    }
+
+    #[cold]
+    fn build(&mut self, cpu: &mut Vcpu, sys: &mut System, offset: usize, mode: ModeKey) -> Option<u32> {
+        if self.cache.is_full() {
+            self.cache.clear();
+        }
+        let lowered = lower::lower_block(cpu, sys, offset, mode);
+        if lowered.ops.is_empty() {
+            // The first instruction crosses the page or does not decode: executed anew each time.
+            step_reference(cpu, sys);
+            return None;
+        }
+        sys.mark_code(offset, lowered.length_bytes);
+        Some(self.cache.insert(lowered.ops, lowered.instructions, cpu.rip, offset, mode))
+    }
+}
+
+/// One instruction by the reference engine, with flags where it expects them.
+fn step_reference(cpu: &mut Vcpu, sys: &mut System) {
+    sys.scratch.settle(cpu);
+    reference::step(&mut Core { cpu, sys });
+}
+
+/// Executes one decoded instruction by the specification, many iterations of a REP at once.
+fn step_slow(cpu: &mut Vcpu, sys: &mut System, instruction: &iced_x86::Instruction, end: u64) {
+    sys.scratch.settle(cpu);
+    if bulk::repeat(cpu, sys, instruction, end) {
+        return;
+    }
+    reference::step_decoded(&mut Core { cpu, sys }, instruction);
+}
+
+/// Delivers the exception a handler raised.
+fn deliver_raised(cpu: &mut Vcpu, sys: &mut System) {
+    sys.scratch.settle(cpu);
+    let exception = sys.scratch.raised.take().expect("a faulting handler notes its exception");
+    system::deliver_exception(&mut Core { cpu, sys }, exception);
+    sys.icount += 1;
+}
