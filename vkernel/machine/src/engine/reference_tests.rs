@@ -3,6 +3,7 @@
 use crate::cpu::state::{Activity, Shadow, rflags};
 use crate::cpu::system::testbed::{CODE, STACK, Testbed, USER_CODE64};
 use crate::cpu::system::{accepts_interrupt, deliver_interrupt, needs_reference, start_up};
+use crate::system::Leave;
 
 const STI: u8 = 0xfb;
 const CLI: u8 = 0xfa;
@@ -27,7 +28,7 @@ fn the_shadow_of_sti_lasts_one_instruction_and_ends_with_a_recheck() {
     bed.step();
     assert_eq!(bed.cpu.shadow, Shadow::Sti);
     assert!(bed.cpu.flag(rflags::IF) && !accepts_interrupt(&bed.cpu));
-    bed.sys.leave = Default::default();
+    bed.sys.leave = Leave::default();
     bed.step();
     assert!(accepts_interrupt(&bed.cpu) && bed.sys.leave.recheck);
 }

@@ -57,7 +57,7 @@ fn read_control(core: &mut Core<'_>, register: Register) -> Exec<u64> {
         Register::CR2 => core.cpu.cr2,
         Register::CR3 => core.cpu.cr3,
         Register::CR4 => core.cpu.cr4,
-        Register::CR8 => u64::from(core.sys.platform.task_priority(core.cpu.id) >> 4),
+        Register::CR8 => u64::from(core.sys.platform.task_priority(core.cpu.id)),
         _ => return Err(Exception::UD),
     };
     privileged(core)?;
@@ -205,7 +205,7 @@ fn set_task_priority(core: &mut Core<'_>, value: u64) -> Exec {
     if value > 15 {
         return Err(Exception::gp(0));
     }
-    core.sys.platform.set_task_priority(core.cpu.id, (value as u8) << 4);
+    core.sys.platform.set_task_priority(core.cpu.id, value as u8);
     core.recheck();
     Ok(())
 }
@@ -234,3 +234,7 @@ fn changed(core: &mut Core<'_>) {
     core.cpu.update_mode();
     core.recheck();
 }
+
+#[cfg(test)]
+#[path = "register_tests.rs"]
+mod tests;

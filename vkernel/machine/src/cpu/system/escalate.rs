@@ -135,3 +135,7 @@ fn shut_down(core: &mut Core<'_>, steps: Vec<TripleFaultStep>) {
         core.sys.triple_fault = Some(TripleFault { vcpu: core.cpu.id, steps });
     }
 }
+
+#[cfg(test)]
+#[path = "event_tests.rs"]
+mod tests;

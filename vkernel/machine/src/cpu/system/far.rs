@@ -361,3 +361,7 @@ pub(super) fn drop_inner_segments(cpu: &mut Vcpu) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "far_tests.rs"]
+mod tests;

@@ -22,6 +22,8 @@ mod tables;
 mod task;
 #[cfg(test)]
 pub(crate) mod testbed;
+#[cfg(test)]
+mod user_tests;
 
 pub use escalate::{deliver_exception, deliver_interrupt, deliver_nmi};
 pub use io::check_io;

@@ -285,3 +285,7 @@ fn adjust_rpl(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
     core.cpu.set_flag(rflags::ZF, lower);
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "segment_tests.rs"]
+mod tests;
