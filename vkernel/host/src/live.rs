@@ -208,7 +208,7 @@ impl World for Host {
                         || counts.of(libc::SIGTERM) >= terminations_that_stop
                 };
                 let failure = self.output.write(bytes, signals, give_up).err();
-                self.ready.extend(failure.map(Arrival::Stop));
+                self.ready.extend(failure.map(|reason| stop(libc::SIGPIPE, &reason)));
             }
             // No cable is plugged in. A panic and POST codes are for the timeline and its report.
             Output::Frame { .. } | Output::Pvpanic(_) | Output::PostCode(_) => {}

@@ -134,7 +134,7 @@ impl Machine {
         engine: EngineKind,
     ) -> Result<Machine, boot::BootError> {
         let mut machine = Machine {
-            cpus: (0..power_on.topology.vcpus).map(Vcpu::new).collect(),
+            cpus: power_on_cpus(power_on),
             sys: System::new(power_on),
             engine: engine::build(engine),
             schedule: Schedule::new(power_on),
@@ -172,7 +172,7 @@ impl Machine {
         self.sys.icount = icount;
         self.sys.clock = Clock::restarted(icount, now);
         self.sys.platform.advance(now);
-        self.cpus = (0..power_on.topology.vcpus).map(Vcpu::new).collect();
+        self.cpus = power_on_cpus(&power_on);
         self.schedule = Schedule::new(&power_on);
         self.engine.forget();
         self.happened();
@@ -587,6 +587,13 @@ impl Machine {
         self.engine.forget();
         self.events.clear();
     }
+}
+
+/// The vCPUs at power-on, as firmware leaves them.
+fn power_on_cpus(power_on: &PowerOn) -> Vec<Vcpu> {
+    let mut cpus: Vec<Vcpu> = (0..power_on.topology.vcpus).map(Vcpu::new).collect();
+    cpus.iter_mut().for_each(system::msr::set_firmware_mtrrs);
+    cpus
 }
 
 /// A 32-bit hash of what an instruction of a vCPU can depend on.
