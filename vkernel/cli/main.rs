@@ -14,6 +14,8 @@ mod pin;
 mod replay;
 mod rm;
 mod say;
+#[cfg(test)]
+mod testing;
 mod text;
 mod trace_events;
 mod trace_info;
