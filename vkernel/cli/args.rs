@@ -39,12 +39,12 @@ pub struct Cli {
 pub enum Command {
     /// Boot a kernel and record it; this is the default
     ///
-    /// Boots a kernel, with its console on this terminal, and records it. Recordings are kept under $VKERNEL_DIR, else
+    /// The guest's console is this terminal. Recordings are kept under $VKERNEL_DIR, else
     /// $XDG_DATA_HOME/vkernel, else ~/.local/share/vkernel.
     Boot(Box<BootArgs>),
     /// Replay a recording and check that it is the same run
     ///
-    /// Replays a recording: the console is printed again, and every landmark and digest is checked. The exit status is
+    /// The console is printed again, and every landmark and digest is checked. The exit status is
     /// that of the recorded run if all agree.
     Replay(ReplayArgs),
     /// Look at, check or pack a recording
@@ -54,17 +54,16 @@ pub enum Command {
     Ls(LsArgs),
     /// Remove recordings
     ///
-    /// Removes recordings. A pinned one is only removed with --force. Of one made with --trace FILE only the entry in
+    /// A pinned one is only removed with --force. Of one made with --trace FILE only the entry in
     /// the list is removed, not the file.
     Rm(RmArgs),
     /// Keep recordings from being removed
     ///
-    /// Keeps recordings from being removed, by vkernel rm and by age.
+    /// Neither vkernel rm nor age removes a pinned recording.
     Pin(PinArgs),
     /// Record, replay and explain a boot that fails
     ///
-    /// Boots the built-in demonstration kernel with one seed after the other until a race in it kills it, replays and
-    /// verifies that recording, and explains what happened and what to type next.
+    /// The built-in demonstration kernel is booted with one seed after the other until a race in it kills it; that recording is replayed and verified, and what happened is explained, with what to type next.
     Demo(DemoArgs),
     /// Write the manual page or the completions
     #[command(hide = true)]

@@ -34,8 +34,9 @@ const EXAMPLES: [(&str, &str); 6] = [
     ("vkernel replay", "Replay the last boot and check that it is the same."),
     ("vkernel trace info latest-fail", "Sum up the last boot that failed."),
     (
-        "git bisect run sh -c 'make -s && vkernel --limit 60s --expect login: arch/x86/boot/bzImage </dev/null'",
-        "Find the commit since which the kernel no longer comes up. (A build that fails should exit 125.)",
+        "git bisect run sh -c 'make -s || exit 125; vkernel --limit 60s --expect passed --initrd test/ \
+         arch/x86/boot/bzImage </dev/null'",
+        "Find the commit since which a test no longer passes. Its init powers off when it is through.",
     ),
 ];
 
