@@ -9,7 +9,7 @@ pub mod qemu;
 pub mod traces;
 pub mod values;
 
-use crate::exit::{ExitStatus, Refused, usage};
+use crate::exit::usage;
 use boot::{BootArgs, Environment};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
@@ -27,6 +27,7 @@ use traces::{DemoArgs, LsArgs, PinArgs, ReplayArgs, RmArgs, TraceCommand};
 #[derive(Parser, Debug)]
 #[command(name = "vkernel", version, max_term_width = 100, disable_help_subcommand = true)]
 #[command(override_usage = "vkernel [boot] [OPTIONS] KERNEL\n       vkernel COMMAND ...")]
+#[command(after_help = "The options of boot: vkernel boot --help")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -38,12 +39,12 @@ pub struct Cli {
 pub enum Command {
     /// Boot a kernel and record it; this is the default
     ///
-    /// Boots a kernel, with its console on this terminal, and records it. Recordings are kept under $VKERNEL_DIR, else
+    /// The guest's console is this terminal. Recordings are kept under $VKERNEL_DIR, else
     /// $XDG_DATA_HOME/vkernel, else ~/.local/share/vkernel.
     Boot(Box<BootArgs>),
     /// Replay a recording and check that it is the same run
     ///
-    /// Replays a recording: the console is printed again, and every landmark and digest is checked. The exit status is
+    /// The console is printed again, and every landmark and digest is checked. The exit status is
     /// that of the recorded run if all agree.
     Replay(ReplayArgs),
     /// Look at, check or pack a recording
@@ -53,17 +54,16 @@ pub enum Command {
     Ls(LsArgs),
     /// Remove recordings
     ///
-    /// Removes recordings. A pinned one is only removed with --force. Of one made with --trace FILE only the entry in
+    /// A pinned one is only removed with --force. Of one made with --trace FILE only the entry in
     /// the list is removed, not the file.
     Rm(RmArgs),
     /// Keep recordings from being removed
     ///
-    /// Keeps recordings from being removed, by vkernel rm and by age.
+    /// Neither vkernel rm nor age removes a pinned recording.
     Pin(PinArgs),
     /// Record, replay and explain a boot that fails
     ///
-    /// Boots the built-in demonstration kernel with one seed after the other until a race in it kills it, replays and
-    /// verifies that recording, and explains what happened and what to type next.
+    /// The built-in demonstration kernel is booted with one seed after the other until a race in it kills it; that recording is replayed and verified, and what happened is explained, with what to type next.
     Demo(DemoArgs),
     /// Write the manual page or the completions
     #[command(hide = true)]
@@ -112,8 +112,15 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Command, Stop> {
     {
         return Err(Stop::Error(usage(hint)));
     }
+    let program =
+        match arguments.first().and_then(|first| first.to_str()).filter(|first| !first.starts_with('-')) {
+            Some(subcommand) => format!("vkernel {subcommand}"),
+            None => "vkernel".to_owned(),
+        };
     let matches = command().try_get_matches_from(std::iter::once("vkernel".into()).chain(arguments));
-    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| stop(&error))?;
+    let cli = matches
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+        .map_err(|error| stop(&program, &error))?;
     match cli.command {
         Command::Unknown(words) => Err(Stop::Error(later::unknown_subcommand(&words))),
         Command::Trace(TraceCommand::Unknown(words)) => {
@@ -165,20 +172,19 @@ fn no_kernel() -> anyhow::Error {
          usage: vkernel [boot] [OPTIONS] KERNEL     boot a bzImage, vmlinux, PVH or Multiboot kernel\n\
          \x20      vkernel demo                        see a failing boot recorded, replayed and explained\n\
          \x20      vkernel replay|trace|ls|rm|pin ...  work with recordings\n\
-         Options and commands: vkernel --help",
+         Commands: vkernel --help. Options: vkernel boot --help",
     )
 }
 
 /// clap's own errors, in our form: one line, exit status 129.
-fn stop(error: &clap::Error) -> Stop {
+fn stop(program: &str, error: &clap::Error) -> Stop {
     let rendered = error.render().to_string();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Print(rendered),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let message = format!("which one?\n{}", rendered.trim_end());
-            Stop::Error(Refused { status: ExitStatus::Usage, message: message.into() }.into())
+            Stop::Error(usage(format!("{program} what?\n{}", rendered.trim_end())))
         }
-        _ => Stop::Error(usage(one_line(&rendered))),
+        _ => Stop::Error(usage(format!("{}; see {program} --help", one_line(&rendered)))),
     }
 }
 
@@ -188,8 +194,7 @@ fn one_line(rendered: &str) -> String {
     let said = said.split("\nFor more information").next().unwrap_or_default();
     let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
     let lines: Vec<&str> = lines.map(|line| line.trim_start_matches("error: ")).collect();
-    let joined = lines.join("; ").replace(":; ", ": ");
-    format!("{joined}; see vkernel --help")
+    lines.join("; ").replace(":; ", ": ").replace("; [", " [")
 }
 
 /// Parses one `-e`.

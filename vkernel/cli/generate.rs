@@ -34,8 +34,9 @@ const EXAMPLES: [(&str, &str); 6] = [
     ("vkernel replay", "Replay the last boot and check that it is the same."),
     ("vkernel trace info latest-fail", "Sum up the last boot that failed."),
     (
-        "git bisect run sh -c 'make -s && vkernel --limit 60s --expect login: arch/x86/boot/bzImage </dev/null'",
-        "Find the commit since which the kernel no longer comes up. (A build that fails should exit 125.)",
+        "git bisect run sh -c 'make -s || exit 125; vkernel --limit 60s --expect passed --initrd test/ \
+         arch/x86/boot/bzImage </dev/null'",
+        "Find the commit since which a test no longer passes. Its init powers off when it is through.",
     ),
 ];
 
@@ -56,10 +57,22 @@ pub fn run(arguments: &GenerateArgs) -> Result<ExitStatus> {
     Ok(ExitStatus::Good)
 }
 
-/// The command for completions: what the default subcommand takes, the program takes as well.
+/// The command for completions: without what is hidden, which the scripts would offer otherwise; and what the default
+/// subcommand takes, the program takes as well.
 fn completed() -> Command {
-    let boot = crate::args::boot_command();
-    command().args(boot.get_arguments().cloned())
+    let boot = visible(&crate::args::boot_command());
+    visible(&command()).args(boot.get_arguments().cloned())
+}
+
+/// A command without its hidden parts. clap cannot take a part away, so that it is put together again.
+fn visible(command: &Command) -> Command {
+    let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
+    let subcommands = command.get_subcommands().filter(|one| !one.is_hide_set());
+    let about = command.get_about().cloned().unwrap_or_default();
+    Command::new(command.get_name().to_owned())
+        .about(about)
+        .args(arguments.cloned())
+        .subcommands(subcommands.map(visible))
 }
 
 /// The manual page, vkernel(1): one page for all subcommands, `boot`, the default one, first.
@@ -159,7 +172,8 @@ mod tests {
         let mut script = Vec::new();
         clap_complete::generate(Shell::Bash, &mut completed(), "vkernel", &mut script);
         let script = String::from_utf8(script).unwrap();
-        let top = script.split("opts=\"").nth(1).unwrap().split('"').next().unwrap();
+        // The first list of options is empty, the second is that of the program.
+        let top = script.split("opts=\"").nth(2).unwrap().split('"').next().unwrap();
         assert!(top.contains("--initrd") && top.contains("replay") && !top.contains("--stop-at"), "{top}");
     }
 }

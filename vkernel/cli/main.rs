@@ -15,6 +15,8 @@ mod replay;
 mod report;
 mod rm;
 mod say;
+#[cfg(test)]
+mod testing;
 mod text;
 mod trace_events;
 mod trace_info;

@@ -80,3 +80,50 @@ fn wanted(event: &Event, kinds: &[String]) -> bool {
     };
     kinds.is_empty() || kinds.iter().any(|kind| kind == event.kind() || kind == landmark)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::values::place;
+    use crate::exit::ExitStatus;
+    use crate::testing::{record, store_in};
+
+    /// The lines that these arguments print of the small recording.
+    fn printed(kinds: &[&str], from: Option<&str>, limit: Option<u64>) -> Vec<String> {
+        let directory = tempfile::tempdir().unwrap();
+        let (trace, reader) = record(&store_in(directory.path()));
+        let kind = kinds.iter().map(ToString::to_string).collect();
+        let from = from.map(|from| place(from).unwrap());
+        let mut out = Vec::new();
+        print_events(&reader, &TraceEventsArgs { trace, kind, from, limit }, &mut out).unwrap();
+        String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn each_event_is_a_line_that_begins_with_its_place() {
+        let lines = printed(&[], None, None);
+        assert_eq!(lines.len(), 3);
+        assert!(lines[0].starts_with("@100             timer vcpu 0 vector 0xec"), "{}", lines[0]);
+        assert_eq!(lines[1], r#"@200             console input "x\n""#);
+    }
+
+    #[test]
+    fn kinds_places_and_a_limit_choose() {
+        assert_eq!(printed(&["landmark"], None, None).len(), 2);
+        assert_eq!(printed(&["ipi"], None, None).len(), 1);
+        assert_eq!(printed(&["ipi", "input"], None, None).len(), 2);
+        assert_eq!(printed(&["digest"], None, None).len(), 0);
+        assert_eq!(printed(&[], Some("@200"), None).len(), 2);
+        assert_eq!(printed(&[], Some("@200+1"), None).len(), 1);
+        assert_eq!(printed(&[], None, Some(1)).len(), 1);
+        assert_eq!(printed(&["ipi"], None, Some(1)).len(), 1);
+        assert_eq!(printed(&[], None, Some(0)).len(), 0);
+    }
+
+    #[test]
+    fn a_kind_that_is_none_is_refused_with_those_there_are() {
+        let error = check_kinds(&["keys".into()]).unwrap_err();
+        assert_eq!(ExitStatus::of_error(&error), ExitStatus::Usage);
+        assert!(error.to_string().contains("console input"));
+    }
+}

@@ -135,3 +135,49 @@ fn add_size(lines: &mut Lines, reader: &TraceReader, info: &TraceInfo) {
     let images: u64 = reader.power_on().boot.images.iter().map(|image| image.length_bytes).sum();
     lines.add("", format!("{} bytes with images", info.trace_bytes.saturating_add(images)));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{record, store_in};
+
+    #[test]
+    fn a_summary_says_what_ran_how_it_ended_and_what_it_cost() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_, reader) = record(&store_in(directory.path()));
+        let text = summary(&reader, &TraceInfo::of(&reader).unwrap());
+        let size = reader.length_bytes().unwrap();
+        for line in [
+            "recorded      2026-11-21 03:14:15 UTC",
+            "command       vkernel 'my kernel'",
+            "command line  root=x",
+            "vcpus         2:0:1 (ncpus:lbits:cbits)",
+            "memory        64 MiB",
+            "seed          7 (schedule perturbed)",
+            "model         1",
+            "outcome       panic: no init (exit status 1)",
+            "failed at     @900",
+            "last place    @1000 (1.00 k instructions)",
+            "guest time    2.500000000s",
+            "                       2 landmark",
+            "                       1 console input",
+            "landmarks     0.8 in a second of guest time",
+            &format!("size          {size} bytes without images"),
+            &format!("              {} bytes with images", size + 6),
+        ] {
+            assert!(text.lines().any(|have| have == line), "{line}\n{text}");
+        }
+        assert!(!text.contains('\u{1b}'), "an image's name commands no terminal");
+    }
+
+    #[test]
+    fn a_recording_without_its_last_words_is_summed_up_and_said_to_be_unfinished() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_, reader) = record(&store_in(directory.path()));
+        let bytes = std::fs::read(reader.path()).unwrap();
+        let torn = TraceReader::from_bytes(reader.path(), bytes[..bytes.len() - 1].to_vec()).unwrap();
+        let text = summary(&torn, &TraceInfo::of(&torn).unwrap());
+        assert!(text.contains("outcome       unfinished") && text.contains("is cut short"), "{text}");
+        assert!(text.contains("last place    @300 "), "{text}");
+    }
+}

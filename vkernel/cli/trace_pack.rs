@@ -18,3 +18,28 @@ pub fn run(config: &PackConfig) -> Result<ExitStatus> {
     say::line(&said);
     Ok(ExitStatus::Good)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{record, store_in};
+    use recorder::{Attachment, AttachmentKind, TraceReader, gather_images};
+
+    #[test]
+    fn a_packed_trace_needs_no_store() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store_in(directory.path());
+        let (_, reader) = record(&store);
+        let images = gather_images(&reader, Some(&store.images()), &[]).unwrap();
+        let symbols =
+            Attachment { kind: AttachmentKind::Symbols, name: "vmlinux".into(), bytes: b"symbols".to_vec() };
+        let output = directory.path().join("packed.vkt");
+        run(&PackConfig { reader, images, attachments: vec![symbols], output: output.clone() }).unwrap();
+
+        let packed = TraceReader::open(&output).unwrap();
+        assert!(packed.is_packed());
+        assert_eq!(gather_images(&packed, None, &[]).unwrap().iter().count(), 1);
+        let names: Vec<String> = packed.embedded().unwrap().into_iter().map(|file| file.name).collect();
+        assert!(names.contains(&"vmlinux".to_owned()), "{names:?}");
+    }
+}

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 pub struct BootArgs {
     /// The kernel to boot, or `demo:` for the demonstration kernel
     ///
-    /// The kernel to boot: a Linux bzImage or vmlinux, an ELF file with a PVH entry, or a Multiboot 1 kernel. `demo:`
+    /// A Linux bzImage or vmlinux, an ELF file with a PVH entry, or a Multiboot 1 kernel. `demo:`
     /// is the demonstration kernel that is built into vkernel. A file that is called like a subcommand is written
     /// with its directory: ./demo.
     #[arg(value_name = "KERNEL", value_hint = ValueHint::FilePath, allow_hyphen_values = false)]
@@ -36,7 +36,7 @@ pub struct BootArgs {
 pub struct GuestArgs {
     /// An initial RAM disk: a file, a directory, or `none`; may be repeated
     ///
-    /// An initial RAM disk. A file is loaded as it is. A directory is packed as a cpio archive, the same bytes for the
+    /// A file is loaded as it is. A directory is packed as a cpio archive, the same bytes for the
     /// same tree whatever its dates and owners, and /dev/console is added if it is missing. Several are loaded one
     /// after the other, as Linux expects. `none` says that there is to be none, which is also the default. A
     /// Multiboot or PVH kernel gets each one as a module.
@@ -45,14 +45,14 @@ pub struct GuestArgs {
 
     /// A module for a Multiboot or PVH kernel, with its command line; may be repeated
     ///
-    /// A module for a Multiboot or PVH kernel. What follows the first colon is the module's command line; if there is a
+    /// What follows the first colon is the module's command line; if there is a
     /// file of the whole name, colon included, it is that file.
     #[arg(long, value_name = "FILE[:CMDLINE]", value_hint = ValueHint::FilePath)]
     pub module: Vec<PathBuf>,
 
     /// Words for the kernel's command line; may be repeated
     ///
-    /// Words for the kernel's command line. Several are joined with blanks, in their order. For a Linux kernel, unless
+    /// Several are joined with blanks, in their order. For a Linux kernel, unless
     /// one of the words is console=, console=ttyS0 and an early console are put in front of them; that is said on
     /// stderr.
     #[arg(long, value_name = "STRING", allow_hyphen_values = true)]
@@ -60,7 +60,7 @@ pub struct GuestArgs {
 
     /// Kernel environment: name=value, several with colons between; may be repeated
     ///
-    /// Kernel environment, in the manner of vkernel(7): name=value pairs with colons between them. Each pair becomes a
+    /// In the manner of vkernel(7). Each pair becomes a
     /// word of the command line, after those of --append. Quotes, ' or ", protect a colon or a blank within a value;
     /// the shell needs quoting too: -e "root='a:b'".
     #[arg(short = 'e', value_name = "NAME=VALUE:...", value_parser = super::environment_words)]
@@ -72,14 +72,14 @@ pub struct GuestArgs {
 
     /// Verbose boot of a Linux kernel: no `quiet`, all messages on the console
     ///
-    /// Verbose boot of a Linux kernel: the words quiet and loglevel= are removed from the command line, and loglevel=8
+    /// The words quiet and loglevel= are removed from the command line, and loglevel=8
     /// and ignore_loglevel are added. Other kernels have other words for it: use --append.
     #[arg(short = 'v')]
     pub verbose: bool,
 
     /// A file with the kernel's symbols, usually its vmlinux; may be repeated
     ///
-    /// A file with the kernel's symbols, usually its vmlinux, for names in backtraces. It does not change the run.
+    /// For names in backtraces. It does not change the run.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub symbols: Vec<PathBuf>,
 }
@@ -94,21 +94,21 @@ pub struct Environment(pub Vec<String>);
 pub struct MachineArgs {
     /// Memory of the guest, as in 512m or 2g
     ///
-    /// Memory of the guest, in bytes or with a suffix k, m or g for binary multiples. At least 64m, and a multiple of
+    /// In bytes, or with a suffix k, m or g for binary multiples. At least 64m, and a multiple of
     /// 2m. The host gives pages only as the guest touches them.
     #[arg(short = 'm', value_name = "SIZE", default_value = "1g", value_parser = ram_size)]
     pub ram_bytes: u64,
 
     /// Number of vCPUs, 1 to 16, and their topology
     ///
-    /// Number of vCPUs, 1 to 16. lbits is the number of bits of the APIC id that count the threads of a core (0 if not
+    /// lbits is the number of bits of the APIC id that count the threads of a core (0 if not
     /// given), cbits the number of those that count the cores of a package (as many as are needed if not given).
     #[arg(short = 'n', value_name = "NCPUS[:LBITS[:CBITS]]", default_value = "2", value_parser = processors)]
     pub topology: Topology,
 
     /// Where guest time comes from
     ///
-    /// Where guest time comes from. With a virtual clock an idle guest jumps at once to its next timer, and the date
+    /// With a virtual clock an idle guest jumps at once to its next timer, and the date
     /// and all entropy come from --seed, so that two runs are equal to the last bit. With the host's clock an idle
     /// guest sleeps, and the date is the host's. The default is virtual if nothing can come in (stdin is /dev/null, a
     /// file, or at its end), else host. Either way the recording replays exactly.
@@ -121,7 +121,7 @@ pub struct MachineArgs {
 
     /// Seed of entropy and schedule
     ///
-    /// Seed of the guest's entropy and of the schedule of its vCPUs. With 0 the schedule is plain round robin; any other
+    /// The guest's entropy follows from it, and the schedule of its vCPUs. With 0 the schedule is plain round robin; any other
     /// number also makes preemptions and latencies vary, within what hardware could do. The same seed gives the same
     /// schedule.
     #[arg(long, value_name = "N", default_value = "0", value_parser = integer)]
@@ -129,7 +129,7 @@ pub struct MachineArgs {
 
     /// How to execute
     ///
-    /// How to execute. All engines give the same machine, bit for bit. interp is the fast one; reference is slow and
+    /// All engines give the same machine, bit for bit. interp is the fast one; reference is slow and
     /// simple; lockstep runs both and stops at the first difference, which is a bug of vkernel.
     #[arg(long, value_name = "ENGINE", default_value = "interp", value_parser = engine())]
     pub engine: Engine,
@@ -140,15 +140,15 @@ pub struct MachineArgs {
 
     /// Bind to a processor of the host: any, map[,N] or N
     ///
-    /// Bind to processors of the host: any (none in particular, the default), map[,N] (one vCPU after the other from
+    /// The values are any (none in particular, the default), map[,N] (one vCPU after the other from
     /// processor N on), or N. All vCPUs run on one thread of the host, so map,N and N are the same.
     #[arg(short = 'l', value_name = "CPULOCK", default_value = "any", value_parser = cpu_lock, hide_default_value = true)]
     pub cpu_lock: CpuLock,
 
     /// Write the process id to a file, locked while this runs
     ///
-    /// Write the process id to a file. The file is locked while vkernel runs, so that a second vkernel with the same
-    /// file refuses to start, and removed at exit.
+    /// The lock is for others to test, and a second vkernel with the same
+    /// file refuses to start. The file is removed at exit.
     #[arg(short = 'p', value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub pidfile: Option<PathBuf>,
 }
@@ -167,7 +167,7 @@ pub struct RecordingArgs {
 
     /// Which recordings to keep once the run is over
     ///
-    /// Which recordings to keep once the run is over: all, only those of failed runs, or none. Old recordings of
+    /// All, only those of failed runs, or none. Old recordings of
     /// successful runs also go when all together exceed 4 GB; see vkernel pin.
     #[arg(long, value_enum, value_name = "WHICH", default_value = "all")]
     pub keep: Keep,
@@ -179,21 +179,21 @@ pub struct RecordingArgs {
 pub struct JudgementArgs {
     /// Text that the console must show for the run to be good
     ///
-    /// A regular expression for text that the console must show. The run fails if it ends without it. ^ and $ match at
+    /// A regular expression. The run fails if it ends without it. ^ and $ match at
     /// the ends of each line.
     #[arg(long, value_name = "RE", allow_hyphen_values = true)]
     pub expect: Option<String>,
 
     /// Text on the console that is a failure; may be repeated
     ///
-    /// A regular expression for text on the console that is a failure, beside those that are known. ^ and $ match at
+    /// A regular expression, beside what is known to be a failure. ^ and $ match at
     /// the ends of each line.
     #[arg(long, value_name = "RE", allow_hyphen_values = true)]
     pub fail: Vec<String>,
 
     /// The least severe message of the kernel that is a failure
     ///
-    /// The least severe message of the kernel that is a failure: a panic, an oops (or BUG), or a warning. Triple
+    /// A panic, an oops (or BUG), or a warning. Triple
     /// faults and hangs always are.
     #[arg(long, value_enum, value_name = "SEVERITY", default_value = "panic")]
     pub fail_on: FailOn,
@@ -204,16 +204,14 @@ pub struct JudgementArgs {
 
     /// End the run, as failed, at this guest time or number of instructions
     ///
-    /// End the run, as failed, at a guest time (500ms, 30s, 5m, 1h; a bare number is seconds) or at a number of
-    /// instructions (900ki, 50Mi, 10Gi; these are decimal multiples). Both are the same place in every run that is
-    /// otherwise equal, however busy the host is.
+    /// Guest time is 500ms, 30s, 5m or 1h, and a bare number is seconds; instructions are 900ki, 50Mi or 10Gi, which
+    /// are decimal multiples. Both are the same place in every run that is otherwise equal, however busy the host is.
     #[arg(long, value_name = "DURATION", value_parser = limit)]
     pub limit: Option<Limit>,
 
     /// The value of a debug exit that means success
     ///
-    /// The value that, written to the debug-exit port 0xf4, means success: the exit status is then 0, and 1 for all
-    /// other values. Without this option a value v gives the exit status (v<<1)|1.
+    /// If the guest writes it to the debug-exit port 0xf4 the exit status is 0, and 1 for all other values. Without this option a value v gives the exit status (v<<1)|1.
     #[arg(long, value_name = "N", value_parser = integer32)]
     pub ok_exit: Option<u32>,
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::args::boot::{Clock, Engine, FailOn, Keep, OnFail};
 use crate::args::values::{CpuLock, Limit};
+use crate::exit::ExitStatus;
 use boundary::{Icount, Topology};
 
 fn parsed(line: &str) -> Result<Command, Stop> {

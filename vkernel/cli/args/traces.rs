@@ -41,18 +41,17 @@ pub enum TraceCommand {
     Info(TraceInfoArgs),
     /// Print the events of a recording, one a line
     ///
-    /// Prints the events of a recording, one a line, each with its place: @INSTRUCTIONS, or @INSTRUCTIONS+N for the
+    /// Each begins with its place: @INSTRUCTIONS, or @INSTRUCTIONS+N for the
     /// N-th happening between two instructions.
     Events(TraceEventsArgs),
     /// Replay a recording silently and check all of it
     ///
-    /// Replays a recording without printing its console, and compares every landmark, digest and console byte. The exit
+    /// The console is not printed; every landmark, digest and console byte is compared. The exit
     /// status is 0 if all agree, however the recorded run itself ended, and 255 if not.
     Verify(TraceVerifyArgs),
     /// Make one self-contained file of a recording
     ///
-    /// Makes one file that holds the recording, its kernel and initrds, and, if the store keeps it, the vkernel that
-    /// recorded it. It replays on any machine.
+    /// The file holds the recording, its kernel and initrds, and, if the store keeps it, the vkernel that recorded it. It replays on any machine.
     Pack(TracePackArgs),
     #[command(external_subcommand)]
     Unknown(Vec<OsString>),
@@ -94,7 +93,7 @@ pub struct TraceVerifyArgs {
 
     /// Compute every digest from scratch
     ///
-    /// Computes every digest from scratch, not only the last one, so that a change of memory behind the machine's back
+    /// Not only the last one, so that a change of memory behind the machine's back
     /// is found between two digests. Slow.
     #[arg(long)]
     pub full: bool,
