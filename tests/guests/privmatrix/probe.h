@@ -89,7 +89,7 @@ struct tss {
     uint64_t ist[7];
     uint64_t reserved2;
     uint16_t reserved3, iomap_base;
-    uint8_t iomap[16];              /* ports 0 to 0x77, then the byte of ones that must end it */
+    uint8_t iomap[86];              /* ports 0 to 0x2af; without the byte of ones that should end it */
 } __attribute__((packed));
 
 #define GATE_TYPE_INTERRUPT 14
