@@ -50,7 +50,7 @@ SNIPPET(debug_read, "movl (%rbx), %ecx; nop");
 SNIPPET(debug_modify, "addl %eax, (%rbx); nop");
 SNIPPET(debug_write_8, "movq %rax, -4(%rbx); nop");
 SNIPPET(debug_write_next, "movb %al, 4(%rbx); nop");
-SNIPPET(debug_push, "movq %rbx, %rsp; pushq %rax; nop");
+SNIPPET(debug_push, "leaq 8(%rbx), %rsp; pushq %rax; nop");
 SNIPPET(debug_write_ss, "movl %eax, %ss; movw %ss, (%rbx); nop");
 SNIPPET(debug_ss_from_memory, "movw (%rbx), %ss; nop; nop");
 SNIPPET(debug_read_dr, "movq %db7, %rcx; nop");

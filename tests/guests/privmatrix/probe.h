@@ -67,7 +67,7 @@ uint64_t snippet_address(const char *snippet);
 void probe_reset(struct probe *probe, const char *snippet, unsigned cpl);
 void probe_run(struct probe *probe);
 
-/* ` ok`, or ` pf(7)+3`: vector, error code where it has one, and RIP relative to where the probe began. */
+/* ` ok`, or ` pf(7)+3`: vector, error code where it has one, and where RIP was (README.md). */
 void print_outcome(const struct probe *probe);
 const char *vector_name(uint64_t vector);
 
