@@ -36,8 +36,8 @@ static void probe_flip(const char *name, const char *snippet, uint64_t flip)
 static void sweep_cr0(void)
 {
     /* NW without CD, CD alone, both, the harmless ones, the reserved ones. beyond.c has PE and PG. */
-    static const uint64_t flips[] = { 1ul << 29, 1ul << 30, 3ul << 29, 1ul << 1, 1ul << 2, 1ul << 3, 1ul << 4, 1ul << 5, 1ul << 16, 1ul << 18, 1ul << 6, 1ul << 17, 1ul << 28,
-                                      1ul << 32, 1ul << 63 };
+    static const uint64_t flips[] = { 1ul << 29, 1ul << 30, 3ul << 29, 1ul << 1, 1ul << 2, 1ul << 3, 1ul << 4, 1ul << 5,
+                                      1ul << 16, 1ul << 18, 1ul << 6, 1ul << 17, 1ul << 28, 1ul << 32, 1ul << 63 };
 
     for (unsigned i = 0; i < sizeof(flips) / sizeof(flips[0]); i++)
         probe_flip("cr0", control_cr0, flips[i]);
