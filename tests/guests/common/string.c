@@ -34,6 +34,14 @@ int memcmp(const void *a, const void *b, size_t length)
     return 0;
 }
 
+int strcmp(const char *a, const char *b)
+{
+    for (; *a == *b; a++, b++)
+        if (*a == '\0')
+            return 0;
+    return (uint8_t)*a < (uint8_t)*b ? -1 : 1;
+}
+
 size_t strlen(const char *s)
 {
     size_t length = 0;

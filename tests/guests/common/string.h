@@ -8,6 +8,7 @@
 
 void *memcpy(void *to, const void *from, size_t length);
 void *memset(void *to, int value, size_t length);
+int strcmp(const char *a, const char *b);
 int memcmp(const void *a, const void *b, size_t length);
 size_t strlen(const char *s);
 

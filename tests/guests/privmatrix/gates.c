@@ -18,8 +18,6 @@ SNIPPET(gates_gp, "hlt");
 SNIPPET(gates_divide, "xorl %eax, %eax; divl %eax");
 SNIPPET(gates_beyond, "int $0xf0");
 
-extern char trap_stubs[];
-
 /* Where the frame was pushed, by name, and as the distance below that stack's top. */
 static void print_stack(const struct probe *p)
 {
@@ -122,7 +120,7 @@ static void sweep_selectors(void)
 static void sweep_stacks(void)
 {
     idt[VECTOR_TEST].type = GATE_P | 0x60 | GATE_TYPE_INTERRUPT;
-    for (unsigned ist = 0; ist < 8; ist += 3) {
+    for (unsigned ist = 0; ist <= IST_TEST; ist += IST_TEST) {
         for (unsigned cpl = 0; cpl <= 3; cpl += 3) {
             serial_printf("gate ist%u cpl%u", ist, cpl);
             for (unsigned low = 0; low < 16; low += 5) {

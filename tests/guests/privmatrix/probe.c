@@ -263,6 +263,7 @@ static bool has_error_code(uint64_t vector)
 void print_outcome(const struct probe *probe)
 {
     uint64_t offset = probe->left.rip - probe->enter.rip;
+    uint64_t stub = probe->left.rip - (uint64_t)trap_stubs;
 
     serial_printf(" %s", vector_name(probe->vector));
     if (probe->vector == VECTOR_OK)
@@ -271,6 +272,8 @@ void print_outcome(const struct probe *probe)
         serial_printf("(%lx)", probe->error);
     if (probe->left.rip == (uint64_t)probe_iretq)
         serial_puts("@iret");
+    else if (stub < 256 * 16)
+        serial_printf("@stub%lx", stub / 16);
     else if (offset < 256)
         serial_printf("+%lu", offset);
     else

@@ -67,7 +67,7 @@ uint64_t snippet_address(const char *snippet);
 void probe_reset(struct probe *probe, const char *snippet, unsigned cpl);
 void probe_run(struct probe *probe);
 
-/* ` ok`, or ` pf(7)+3`: vector, error code where it has one, and RIP relative to where the probe began. */
+/* ` ok`, or ` pf(7)+3`: vector, error code where it has one, and where RIP was (README.md). */
 void print_outcome(const struct probe *probe);
 const char *vector_name(uint64_t vector);
 
@@ -89,7 +89,7 @@ struct tss {
     uint64_t ist[7];
     uint64_t reserved2;
     uint16_t reserved3, iomap_base;
-    uint8_t iomap[16];              /* ports 0 to 0x77, then the byte of ones that must end it */
+    uint8_t iomap[86];              /* ports 0 to 0x2af; without the byte of ones that should end it */
 } __attribute__((packed));
 
 #define GATE_TYPE_INTERRUPT 14

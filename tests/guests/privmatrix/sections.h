@@ -12,5 +12,6 @@ void privileged_section(void);
 void memory_section(void);
 void debug_section(void);
 void compat_section(void);
+void beyond_section(void);
 
 #endif
