@@ -1,0 +1,103 @@
+#!/bin/sh
+# Builds every guest with gcc, ld and objcopy alone:   tests/guests/build.sh OUTDIR [GUEST...]
+#
+# The bytes of a guest depend on its sources and the compiler only: no path of this machine, no build-id, no time.
+# Any tool that fails or warns ends the script with its status, and the half-made guest is not left behind.
+set -eu
+LC_ALL=C
+export LC_ALL
+umask 022
+
+if [ $# -lt 1 ]; then
+    echo "usage: $0 OUTDIR [GUEST...]" >&2
+    exit 129
+fi
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+mkdir -p "$1"
+out=$(CDPATH='' cd -- "$1" && pwd)
+shift
+cd "$here"
+
+CC=${CC:-gcc}
+LD=${LD:-ld}
+READELF=${READELF:-readelf}
+for tool in "$CC" "$LD" "$READELF"; do
+    command -v "$tool" >/dev/null || { echo "$0: $tool not found: install gcc and binutils" >&2; exit 1; }
+done
+
+work=$(mktemp -d "$out/.build.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+
+build_hello() {
+    "$CC" -m32 -c -g0 -Wa,--fatal-warnings hello/hello.S -o "$work/hello.o"
+    "$LD" -m elf_i386 --fatal-warnings --build-id=none -nostdlib -static -z noexecstack --no-warn-rwx-segments \
+        -T hello/hello.ld "$work/hello.o" -o "$work/hello.elf"
+    mv "$work/hello.elf" "$out/hello.elf"
+}
+
+# The 64-bit guests: kernel code (no red zone, no vector registers, top 2 GB), warnings are errors, and DWARF whose
+# paths begin at the repository. GCC's own directory of freestanding headers is the only one searched.
+headers=$("$CC" -print-file-name=include)
+CFLAGS="-std=gnu11 -O1 -g -gdwarf-4 -ffreestanding -nostdinc -isystem $headers
+    -fno-pic -fno-pie -mcmodel=kernel -mno-red-zone -mgeneral-regs-only -fcf-protection=none
+    -fno-stack-protector -fno-omit-frame-pointer -fno-optimize-sibling-calls -fno-asynchronous-unwind-tables
+    -fno-strict-aliasing -fno-common -ffile-prefix-map=$here=tests/guests -ffile-prefix-map=$headers=gcc
+    -gno-record-gcc-switches
+    -Wall -Wextra -Wstrict-prototypes -Wmissing-prototypes -Werror -Wa,--fatal-warnings -Icommon"
+
+# compile GUEST SOURCE...: objects go to $work/GUEST/
+compile() {
+    guest=$1
+    shift
+    mkdir -p "$work/$guest"
+    for source in "$@"; do
+        "$CC" $CFLAGS "-I$guest" -c "$source" -o "$work/$guest/$(basename "$source").o"
+    done
+}
+
+# link GUEST: all objects of $work/GUEST/ by common/kernel.ld
+link() {
+    "$CC" -E -P -x c -Icommon common/kernel.ld -o "$work/kernel.ld"
+    "$LD" -m elf_x86_64 --fatal-warnings --build-id=none -nostdlib -static -z noexecstack -z max-page-size=4096 \
+        -T "$work/kernel.ld" "$work/$1"/*.o -o "$work/$1.elf"
+    check_layout "$work/$1.elf"
+    mv "$work/$1.elf" "$out/$1.elf"
+}
+
+# A loader that follows the Multiboot address override copies the file in one piece: offset and load address of every segment
+# must differ by the same amount.
+check_layout() {
+    "$READELF" -lW "$1" | {
+        first=
+        while read -r type offset _ paddr _; do
+            [ "$type" = LOAD ] || continue
+            distance=$((paddr - offset))
+            [ "$distance" = "${first:=$distance}" ] || { echo "$0: $1: not contiguous in the file" >&2; return 1; }
+        done
+        [ -n "$first" ]
+    }
+}
+
+COMMON="common/boot.S common/vectors.S common/bootinfo.c common/serial.c common/string.c"
+
+build_demo() {
+    compile demo $COMMON demo/*.S demo/*.c
+    link demo
+}
+
+build_privmatrix() {
+    compile privmatrix $COMMON privmatrix/*.S privmatrix/*.c
+    link privmatrix
+}
+
+[ $# -gt 0 ] || set -- hello demo privmatrix
+for guest in "$@"; do
+    case $guest in
+        hello) build_hello ;;
+        demo) build_demo ;;
+        privmatrix) build_privmatrix ;;
+        *) echo "$0: no guest named $guest" >&2; exit 129 ;;
+    esac
+    echo "$out/$guest.elf"
+done
