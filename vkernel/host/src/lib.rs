@@ -1,4 +1,25 @@
 //! The host side: the only crate that touches terminals, files, clocks and signals.
+//!
+//! [`Host`] is the live end of a timeline: it turns what arrives at the process (bytes on stdin, signals, a
+//! new window size) into arrivals, and delivers the guest's console to stdout. Beside it stand the files a
+//! run starts from: [`media`] reads images, [`initrd`] packs directories. `unsafe` is confined to the two
+//! modules that talk to the kernel about signals and terminals.
 #![deny(unsafe_code)]
 
+mod clock;
+mod console;
+mod error;
 pub mod initrd;
+mod live;
+pub mod media;
+#[expect(unsafe_code, reason = "signal handlers can be installed in no other way")]
+mod signal;
+#[expect(unsafe_code, reason = "terminal attributes are set in signal handlers, with plain system calls")]
+mod terminal;
+
+#[cfg(test)]
+mod live_tests;
+
+pub use error::HostError;
+pub use live::{Host, HostOptions};
+pub use signal::number as signal_number;

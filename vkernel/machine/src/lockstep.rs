@@ -4,8 +4,8 @@
 //! so nothing can be shared by mistake.
 
 use crate::cpu::state::Vcpu;
-use crate::machine::{Exit, Interrupt, Machine, StopSet};
-use boundary::Mark;
+use crate::machine::{Event, Exit, Interrupt, Machine, StopSet};
+use boundary::{Landmark, Mark};
 use std::fmt;
 
 /// Counts between two comparisons of memory and devices; registers are compared after every slice.
@@ -59,8 +59,19 @@ impl Shadow {
     /// Brings the shadow to where `lead`, which started at `agreed`, has come, and compares.
     pub(crate) fn follow(&mut self, lead: &mut Machine, agreed: Mark, exit: &Exit) -> Option<Box<Mismatch>> {
         let place = lead.mark();
-        let own_exit = self.machine.run(place, &StopSet::default(), &Interrupt::default());
-        let what = self.difference(lead, exit, &own_exit)?;
+        let mut own_landmarks = Vec::new();
+        let own_exit = loop {
+            let own_exit = self.machine.run(place, &StopSet::default(), &Interrupt::default());
+            own_landmarks.extend(landmarks(&self.machine.take_events(), agreed));
+            if own_exit != Exit::Output {
+                break own_exit;
+            }
+        };
+        let what = if landmarks(lead.events(), agreed) == own_landmarks {
+            self.difference(lead, exit, &own_exit)?
+        } else {
+            "the interrupts that were taken".to_owned()
+        };
         let cpus = lead.cpus().iter().zip(self.machine.cpus());
         let (found, expected) = cpus.clone().find(|(a, b)| a != b).or_else(|| cpus.clone().next())?;
         Some(Box::new(Mismatch { agreed, place, what, found: found.clone(), expected: expected.clone() }))
@@ -90,6 +101,15 @@ impl Shadow {
         }
         None
     }
+}
+
+/// The landmarks at and after `from`.
+fn landmarks(events: &[(Mark, Event)], from: Mark) -> Vec<(Mark, Landmark)> {
+    let landmark = |(mark, event): &(Mark, Event)| match event {
+        Event::Landmark(landmark) if *mark >= from => Some((*mark, *landmark)),
+        _ => None,
+    };
+    events.iter().filter_map(landmark).collect()
 }
 
 fn registers_that_differ(found: &Vcpu, expected: &Vcpu) -> String {

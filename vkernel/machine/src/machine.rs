@@ -211,6 +211,11 @@ impl Machine {
         std::mem::take(&mut self.events)
     }
 
+    /// What happened and was not yet taken.
+    pub(crate) fn events(&self) -> &[(Mark, Event)] {
+        &self.events
+    }
+
     fn collect_outputs(&mut self) {
         if !self.sys.platform.has_outputs() {
             return;
@@ -379,7 +384,7 @@ impl Machine {
             self.landmark(LandmarkKind::Ipi, 2);
             self.wake(vcpu);
             system::deliver_nmi(&mut Core { cpu: &mut self.cpus[vcpu], sys: &mut self.sys });
-        } else if signals.interrupt && cpu.flag(rflags::IF) && cpu.shadow == Shadow::None {
+        } else if signals.interrupt && system::accepts_interrupt(cpu) {
             let Some(interrupt) = self.sys.platform.acknowledge(cpu.id) else { return false };
             self.landmark(interrupt.kind, interrupt.vector);
             self.wake(vcpu);
@@ -446,6 +451,7 @@ impl Machine {
 
     /// What an instruction asked the schedule for.
     fn after_leave(&mut self) {
+        self.cpus[self.schedule.current].next_rip = 0;
         if self.sys.leave.paused {
             self.sys.clock.charge(self.sys.icount, u64::from(self.sys.rules().pause_ns));
             self.schedule.pause();

@@ -1,4 +1,4 @@
-//! Status flags, by one canonical rule (docs/machine.md, "Undefined flags").
+//! Status flags, by one canonical rule (docs/undefined-flags.md).
 //!
 //! Every flag that the SDM calls undefined after an instruction is 0 after it here, on every engine. Vendors
 //! and generations differ in them, and RFLAGS is stored by every interrupt, so a rule is needed for replays

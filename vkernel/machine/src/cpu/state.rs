@@ -303,8 +303,8 @@ pub struct Vcpu {
     pub gpr: [u64; 16],
     /// Instruction pointer: the current instruction while one executes, else the next.
     pub rip: u64,
-    /// Where execution continues if the current instruction completes. Branches change it. Meaningless
-    /// between instructions.
+    /// Where execution continues if the current instruction completes. Branches change it. 0 while
+    /// no engine runs.
     pub next_rip: u64,
     /// RFLAGS, always with bit 1 set.
     pub rflags: u64,
@@ -358,10 +358,13 @@ pub struct Vcpu {
     pub random_ordinal: u64,
     /// Counts this vCPU alone has executed: the schedule's own measure.
     pub own_counts: u64,
+    /// DR6 bits of a debug trap that the instruction before raised and that is still to be delivered.
+    pub pending_debug: u64,
 }
 persist!(Vcpu {
     gpr, rip, rflags, cpl, mode, code_bits, id, shadow, activity, nmi_blocked, segments, ldtr, tr, gdtr,
-    idtr, cr0, cr2, cr3, cr4, efer, pdptes, dr, msrs, xmm, mxcsr, x87, random_ordinal, own_counts;
+    idtr, cr0, cr2, cr3, cr4, efer, pdptes, dr, msrs, xmm, mxcsr, x87, random_ordinal, own_counts,
+    pending_debug;
     skip: next_rip,
 });
 
@@ -399,6 +402,7 @@ impl Vcpu {
             x87: X87 { control: 0x40, ..X87::default() },
             random_ordinal: 0,
             own_counts: 0,
+            pending_debug: 0,
         };
         cpu.segments[CS] = Segment { selector: 0xf000, access: 0x9b, limit: 0xffff, base: 0xffff_0000 };
         cpu.gpr[RDX] = 0x0003_0661;

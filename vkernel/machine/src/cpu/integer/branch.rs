@@ -150,3 +150,121 @@ fn check_bounds(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
     let (lower, upper) = (signed(bounds, size), signed(bounds >> (8 * size), size));
     if (lower..=upper).contains(&index) { Ok(()) } else { Err(Exception::BR) }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cpu::exception::Exception;
+    use crate::cpu::state::{CS, RAX, RBX, RCX, RSP, rflags};
+    use crate::cpu::testing::{ABSENT, Bench, CODE, DATA, STACK};
+
+    #[test]
+    fn a_call_pushes_the_next_instruction_and_ret_goes_there() {
+        let mut bench = Bench::long();
+        bench.run(&[0xe8, 0x10, 0, 0, 0]).unwrap();
+        assert_eq!((bench.cpu.rip, bench.cpu.gpr[RSP]), (CODE + 5 + 0x10, STACK - 8));
+        bench.run(&[0xc2, 0x10, 0]).unwrap(); // ret 16
+        assert_eq!((bench.cpu.rip, bench.cpu.gpr[RSP]), (CODE + 5, STACK + 16));
+    }
+
+    #[test]
+    fn a_target_that_is_not_canonical_faults_at_the_branch() {
+        let mut bench = Bench::long();
+        bench.cpu.gpr[RAX] = 1 << 47;
+        bench.poke(STACK, &(1u64 << 47).to_le_bytes());
+        for bytes in [&[0xff, 0xe0][..], &[0xff, 0xd0], &[0xc3]] {
+            assert_eq!(bench.run(bytes), Err(Exception::gp(0)), "{bytes:02x?}");
+            assert_eq!((bench.cpu.rip, bench.cpu.gpr[RSP]), (CODE, STACK));
+        }
+    }
+
+    #[test]
+    fn a_target_beyond_the_code_limit_faults_at_the_branch() {
+        let mut bench = Bench::protected();
+        bench.cpu.segments[CS].limit = 0x7fff;
+        bench.cpu.rip = 0x7ff0;
+        bench.cpu.gpr[RCX] = 2;
+        let before = bench.cpu.gpr;
+        for bytes in [&[0xe9, 0x7f, 0, 0, 0][..], &[0xe8, 0x7f, 0, 0, 0], &[0x75, 0x7f], &[0xe2, 0x7f]] {
+            assert_eq!(bench.run(bytes), Err(Exception::gp(0)), "{bytes:02x?}");
+            assert_eq!((bench.cpu.rip, bench.cpu.gpr), (0x7ff0, before));
+        }
+    }
+
+    #[test]
+    fn sixteen_bit_branches_wrap_the_instruction_pointer() {
+        let mut bench = Bench::protected();
+        bench.cpu.rip = 0x1_7000;
+        bench.run(&[0x66, 0xe8, 0x00, 0x01]).unwrap(); // call rel16
+        assert_eq!((bench.cpu.rip, bench.cpu.gpr[RSP]), (0x7104, STACK - 2));
+        assert_eq!(bench.peek::<2>(STACK - 2), [0x04, 0x70]);
+        bench.run(&[0x66, 0xc3]).unwrap(); // ret, 16-bit
+        assert_eq!((bench.cpu.rip, bench.cpu.gpr[RSP]), (0x7004, STACK));
+        let mut real = Bench::real();
+        real.run(&[0xe9, 0x00, 0xa0]).unwrap(); // jmp over the end of the segment
+        assert_eq!(real.cpu.rip, 0x1003);
+    }
+
+    #[test]
+    fn an_operand_size_prefix_does_not_shorten_branches_in_64_bit_mode() {
+        let mut bench = Bench::long();
+        bench.run(&[0x66, 0xe8, 0x00, 0x01, 0, 0]).unwrap();
+        assert_eq!((bench.cpu.rip, bench.cpu.gpr[RSP]), (CODE + 0x106, STACK - 8));
+        bench.run(&[0x66, 0xc3]).unwrap();
+        assert_eq!((bench.cpu.rip, bench.cpu.gpr[RSP]), (CODE + 6, STACK));
+    }
+
+    #[test]
+    fn a_call_whose_stack_is_absent_does_not_happen() {
+        let mut bench = Bench::long();
+        bench.cpu.gpr[RSP] = ABSENT + 8;
+        assert_eq!(bench.run(&[0xe8, 0x10, 0, 0, 0]), Err(Exception::pf(2)));
+        assert_eq!((bench.cpu.rip, bench.cpu.gpr[RSP]), (CODE, ABSENT + 8));
+    }
+
+    #[test]
+    fn an_indirect_branch_takes_its_target_from_memory() {
+        let mut bench = Bench::long();
+        bench.poke(DATA, &0xffff_8000_0000_1234u64.to_le_bytes());
+        bench.cpu.gpr[RBX] = DATA;
+        bench.run(&[0xff, 0x13]).unwrap(); // call [rbx]
+        assert_eq!((bench.cpu.rip, bench.peek_u64(STACK - 8)), (0xffff_8000_0000_1234, CODE + 2));
+    }
+
+    #[test]
+    fn loops_count_in_the_address_size_and_test_zero() {
+        // Instruction; RCX, ZF before; taken; RCX after.
+        let cases: [(&[u8], u64, bool, bool, u64); 8] = [
+            (&[0xe2, 0x10], 2, false, true, 1),
+            (&[0xe2, 0x10], 1, false, false, 0),
+            (&[0xe2, 0x10], 0, false, true, u64::MAX),
+            (&[0x67, 0xe2, 0x10], 1 << 32, false, true, 0xffff_ffff),
+            (&[0xe1, 0x10], 5, false, false, 4),
+            (&[0xe0, 0x10], 5, false, true, 4),
+            (&[0xe3, 0x10], 1 << 32, false, false, 1 << 32),
+            (&[0x67, 0xe3, 0x10], 1 << 32, false, true, 1 << 32),
+        ];
+        for (bytes, rcx, zero, taken, after) in cases {
+            let mut bench = Bench::long();
+            bench.cpu.gpr[RCX] = rcx;
+            bench.cpu.set_flag(rflags::ZF, zero);
+            bench.run(bytes).unwrap();
+            let next = CODE + bytes.len() as u64;
+            assert_eq!(bench.cpu.rip, if taken { next + 0x10 } else { next }, "{bytes:02x?}");
+            assert_eq!(bench.cpu.gpr[RCX], after, "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn bound_compares_signed() {
+        let mut bench = Bench::protected();
+        bench.cpu.gpr[RBX] = DATA;
+        bench.poke(DATA, &(-2i32).to_le_bytes());
+        bench.poke(DATA + 4, &7i32.to_le_bytes());
+        for (index, expected) in
+            [(-3i32, Err(Exception::BR)), (-2, Ok(())), (7, Ok(())), (8, Err(Exception::BR))]
+        {
+            bench.cpu.gpr[RAX] = u64::from(index as u32);
+            assert_eq!(bench.run_in_place(&[0x62, 0x03]), expected, "bound eax, [ebx] with {index}");
+        }
+    }
+}

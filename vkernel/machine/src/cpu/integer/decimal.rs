@@ -94,3 +94,63 @@ fn join_digits(core: &mut Core<'_>, radix: u8) -> Exec {
     core.cpu.set_status(result_flags(u64::from(value), 1));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cpu::exception::Exception;
+    use crate::cpu::state::{RAX, rflags};
+    use crate::cpu::testing::Bench;
+    use rflags::{AF, CF, OF, PF, SF, ZF};
+
+    #[test]
+    fn adjustments_give_decimal_digits() {
+        // Instruction; AX, flags before; AX, flags after.
+        let cases: [(&[u8], u64, u64, u64, u64); 16] = [
+            (&[0x27], 0xae, 0, 0x14, CF | AF | PF), // daa: the SDM's 79H + 35H
+            (&[0x27], 0x2e, 0, 0x34, AF),
+            (&[0x27], 0x00, CF | AF, 0x66, CF | AF | PF),
+            (&[0x27], 0x9a, OF, 0x00, CF | AF | ZF | PF),
+            (&[0x2f], 0xee, CF | AF, 0x88, CF | AF | SF | PF), // das: the SDM's 35H - 47H
+            (&[0x2f], 0x03, AF, 0xfd, CF | AF | SF),
+            (&[0x2f], 0x45, 0, 0x45, 0),
+            (&[0x37], 0x020b, SF | ZF, 0x0301, CF | AF),
+            (&[0x37], 0x02fb, 0, 0x0401, CF | AF),
+            (&[0x37], 0x0215, CF, 0x0205, 0),
+            (&[0x3f], 0x020b, 0, 0x0105, CF | AF),
+            (&[0x3f], 0x0001, AF, 0xfe0b, CF | AF),
+            (&[0xd4, 10], 0x4f, CF | AF | OF, 0x0709, PF),
+            (&[0xd4, 16], 0xa0, 0, 0x0a00, ZF | PF),
+            (&[0xd5, 10], 0x0709, CF | AF | OF, 0x4f, 0),
+            (&[0xd5, 10], 0x1f0a, 0, 0x40, 0),
+        ];
+        for (bytes, before, flags_before, after, flags_after) in cases {
+            let mut bench = Bench::protected();
+            bench.cpu.gpr[RAX] = 0xffff_0000 | before;
+            bench.cpu.set_status(flags_before);
+            bench.run(bytes).unwrap();
+            let found = (bench.cpu.gpr[RAX] & 0xffff, bench.cpu.rflags & rflags::STATUS);
+            assert_eq!(found, (after, flags_after), "{bytes:02x?} on {before:x}");
+            assert_eq!(bench.cpu.gpr[RAX] >> 16, 0xffff);
+        }
+    }
+
+    #[test]
+    fn aam_by_zero_is_a_divide_error() {
+        assert_eq!(Bench::protected().run(&[0xd4, 0]), Err(Exception::DE));
+    }
+
+    #[test]
+    fn none_of_them_exists_in_64_bit_mode() {
+        for bytes in [&[0x27][..], &[0x2f], &[0x37], &[0x3f], &[0xd4, 10], &[0xd5, 10], &[0xd6]] {
+            assert_eq!(Bench::long().run(bytes), Err(Exception::UD), "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn salc_spreads_the_carry() {
+        let mut bench = Bench::real();
+        bench.cpu.set_status(CF);
+        bench.run(&[0xd6]).unwrap();
+        assert_eq!(bench.cpu.gpr[RAX], 0xff);
+    }
+}

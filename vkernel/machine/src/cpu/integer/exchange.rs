@@ -95,3 +95,77 @@ fn compare_exchange_pair(core: &mut Core<'_>, instruction: &Instruction, half: u
     core.cpu.set_flag(rflags::ZF, equal);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cpu::exception::Exception;
+    use crate::cpu::state::{RAX, RBX, RCX, RDX, RSI, rflags};
+    use crate::cpu::testing::{Bench, DATA, READ_ONLY};
+
+    #[test]
+    fn xchg_and_xadd_see_both_operands_as_they_were() {
+        let mut bench = Bench::long();
+        bench.cpu.gpr[RAX] = 0x1234;
+        bench.run(&[0x86, 0xc4]).unwrap(); // xchg ah, al
+        assert_eq!(bench.cpu.gpr[RAX], 0x3412);
+        bench.run(&[0x0f, 0xc1, 0xc0]).unwrap(); // xadd eax, eax
+        assert_eq!(bench.cpu.gpr[RAX], 0x6824);
+        bench.poke(DATA, &5u64.to_le_bytes());
+        bench.cpu.gpr[RSI] = DATA;
+        bench.run(&[0xf0, 0x48, 0x0f, 0xc1, 0x06]).unwrap(); // lock xadd [rsi], rax
+        assert_eq!((bench.cpu.gpr[RAX], bench.peek_u64(DATA)), (5, 0x6829));
+    }
+
+    #[test]
+    fn cmpxchg_loads_the_accumulator_only_when_it_fails() {
+        let mut bench = Bench::long();
+        let (high, other) = (0xaaaa_aaaa_0000_0000, 0xdddd_dddd_0000_0000);
+        (bench.cpu.gpr[RAX], bench.cpu.gpr[RBX], bench.cpu.gpr[RCX]) = (high | 1, other | 2, 3);
+        bench.run(&[0x0f, 0xb1, 0xcb]).unwrap(); // cmpxchg ebx, ecx
+        assert_eq!((bench.cpu.gpr[RAX], bench.cpu.gpr[RBX]), (2, other | 2));
+        assert_eq!(bench.cpu.rflags & rflags::STATUS, rflags::CF | rflags::SF | rflags::AF | rflags::PF);
+        bench.cpu.gpr[RAX] |= high;
+        bench.run(&[0x0f, 0xb1, 0xcb]).unwrap();
+        assert_eq!((bench.cpu.gpr[RAX], bench.cpu.gpr[RBX]), (high | 2, 3));
+    }
+
+    #[test]
+    fn cmpxchg_needs_to_write_even_if_it_would_fail() {
+        let mut bench = Bench::long();
+        (bench.cpu.gpr[RAX], bench.cpu.gpr[RBX]) = (1, READ_ONLY);
+        assert_eq!(bench.run(&[0x0f, 0xb1, 0x0b]), Err(Exception::pf(3)));
+        assert_eq!(bench.run(&[0x0f, 0xc7, 0x0b]), Err(Exception::pf(3)), "cmpxchg8b");
+    }
+
+    #[test]
+    fn cmpxchg16b_swaps_aligned_pairs() {
+        let mut bench = Bench::long();
+        let instruction = [0xf0, 0x48, 0x0f, 0xc7, 0x0e]; // lock cmpxchg16b [rsi]
+        bench.cpu.gpr[RSI] = DATA + 8;
+        assert_eq!(bench.run(&instruction), Err(Exception::gp(0)));
+        bench.cpu.gpr[RSI] = DATA;
+        bench.poke(DATA, &1u64.to_le_bytes());
+        bench.poke(DATA + 8, &2u64.to_le_bytes());
+        (bench.cpu.gpr[RBX], bench.cpu.gpr[RCX]) = (3, 4);
+        bench.run(&instruction).unwrap();
+        assert_eq!((bench.cpu.gpr[RAX], bench.cpu.gpr[RDX], bench.cpu.flag(rflags::ZF)), (1, 2, false));
+        bench.run(&instruction).unwrap();
+        assert_eq!(
+            (bench.peek_u64(DATA), bench.peek_u64(DATA + 8), bench.cpu.flag(rflags::ZF)),
+            (3, 4, true)
+        );
+    }
+
+    #[test]
+    fn cmpxchg8b_works_on_register_halves() {
+        let mut bench = Bench::long();
+        bench.poke(DATA, &0x2222_2222_1111_1111u64.to_le_bytes());
+        bench.cpu.gpr[RSI] = DATA;
+        (bench.cpu.gpr[RAX], bench.cpu.gpr[RDX]) = (u64::MAX, u64::MAX);
+        bench.run(&[0x0f, 0xc7, 0x0e]).unwrap();
+        assert_eq!((bench.cpu.gpr[RAX], bench.cpu.gpr[RDX]), (0x1111_1111, 0x2222_2222));
+        (bench.cpu.gpr[RBX], bench.cpu.gpr[RCX]) = (u64::MAX, 0x77);
+        bench.run(&[0x0f, 0xc7, 0x0e]).unwrap();
+        assert_eq!(bench.peek_u64(DATA), 0x0000_0077_ffff_ffff);
+    }
+}

@@ -49,3 +49,59 @@ fn flush_line(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
     core.locate(segment, offset, 1, Intent::Read)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cpu::exception::Exception;
+    use crate::cpu::state::RBX;
+    use crate::cpu::testing::{ABSENT, Bench, DATA};
+
+    #[test]
+    fn hints_change_nothing_but_rip() {
+        let mut bench = Bench::long();
+        bench.cpu.gpr[RBX] = ABSENT;
+        let instructions: [&[u8]; 9] = [
+            &[0x90],
+            &[0x0f, 0x1f, 0x03],             // nop [rbx]
+            &[0xf3, 0x0f, 0x1e, 0xfa],       // endbr64
+            &[0xf3, 0x48, 0x0f, 0x1e, 0xc8], // rdsspq rax
+            &[0x0f, 0x18, 0x0b],             // prefetcht0 [rbx]
+            &[0x0f, 0x0d, 0x0b],             // prefetchw [rbx]
+            &[0x0f, 0x1c, 0x03],             // cldemote [rbx]
+            &[0x0f, 0xae, 0xe8],             // lfence
+            &[0x0f, 0xae, 0xf0],             // mfence
+        ];
+        for bytes in instructions {
+            let mut expected = bench.cpu.clone();
+            bench.run(bytes).unwrap();
+            expected.rip += bytes.len() as u64;
+            expected.next_rip = bench.cpu.next_rip;
+            assert_eq!(bench.cpu, expected, "{bytes:02x?}");
+        }
+        assert!(!bench.sys.leave.any());
+    }
+
+    #[test]
+    fn pause_tells_the_schedule() {
+        let mut bench = Bench::long();
+        bench.run(&[0xf3, 0x90]).unwrap();
+        assert!(bench.sys.leave.paused);
+    }
+
+    #[test]
+    fn clflush_checks_its_address() {
+        let mut bench = Bench::long();
+        bench.cpu.gpr[RBX] = DATA;
+        assert_eq!(bench.run(&[0x0f, 0xae, 0x3b]), Ok(()));
+        bench.cpu.gpr[RBX] = ABSENT;
+        assert_eq!(bench.run(&[0x0f, 0xae, 0x3b]), Err(Exception::pf(0)));
+    }
+
+    #[test]
+    fn undefined_instructions_are_undefined() {
+        let mut bench = Bench::long();
+        for bytes in [&[0x0f, 0x0b][..], &[0x0f, 0xb9, 0xc0], &[0x0f, 0xff, 0xc0]] {
+            assert_eq!(bench.run(bytes), Err(Exception::UD), "{bytes:02x?}");
+        }
+    }
+}

@@ -20,9 +20,6 @@ mod stack;
 mod string;
 mod transfer;
 
-#[cfg(test)]
-mod tests;
-
 use super::core::Core;
 use super::exception::Exec;
 use iced_x86::{Instruction, Mnemonic, OpKind};
@@ -71,4 +68,27 @@ pub fn lock_allowed(instruction: &Instruction) -> bool {
             | Xor
     );
     lockable && instruction.op0_kind() == OpKind::Memory
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::decode::decode;
+
+    fn allowed(bytes: &[u8]) -> bool {
+        lock_allowed(&decode(bytes, 0, 64).expect("an instruction"))
+    }
+
+    #[test]
+    fn lock_needs_a_read_modify_write_of_memory() {
+        assert!(allowed(&[0x01, 0x18]), "add [rax], ebx");
+        assert!(allowed(&[0x87, 0x18]), "xchg [rax], ebx");
+        assert!(allowed(&[0x0f, 0xba, 0x28, 1]), "bts dword [rax], 1");
+        assert!(allowed(&[0x48, 0x0f, 0xc7, 0x08]), "cmpxchg16b [rax]");
+        assert!(!allowed(&[0x01, 0xd8]), "add eax, ebx");
+        assert!(!allowed(&[0x03, 0x18]), "add ebx, [rax]");
+        assert!(!allowed(&[0x39, 0x18]), "cmp [rax], ebx");
+        assert!(!allowed(&[0x89, 0x18]), "mov [rax], ebx");
+        assert!(!allowed(&[0x0f, 0xba, 0x20, 1]), "bt dword [rax], 1");
+    }
 }

@@ -106,3 +106,81 @@ fn quotient_signed(dividend: u128, divisor: u64, size: usize) -> Option<(u64, u6
     let fits = quotient == i128::from(signed(quotient as u64, size));
     fits.then_some((quotient as u64, dividend.wrapping_rem(divisor) as u64))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cpu::exception::{Exception, Exec};
+    use crate::cpu::state::{RAX, RBX, RDX, rflags};
+    use crate::cpu::testing::Bench;
+
+    const CF_OF: u64 = rflags::CF | rflags::OF;
+
+    fn bench(rax: u64, rdx: u64, rbx: u64) -> Bench {
+        let mut bench = Bench::long();
+        (bench.cpu.gpr[RAX], bench.cpu.gpr[RDX], bench.cpu.gpr[RBX]) = (rax, rdx, rbx);
+        bench.cpu.set_status(rflags::STATUS);
+        bench
+    }
+
+    #[test]
+    fn products_fill_both_halves_and_report_overflow() {
+        const MIN: u64 = 1 << 63;
+        // Instruction on RAX by RBX; RAX and RBX before; RAX, RDX, flags after.
+        for (bytes, [rax, rbx, low, high, flags]) in [
+            (&[0xf6, 0xe3][..], [0x10, 0x10, 0x100, 0, CF_OF]),
+            (&[0xf6, 0xeb], [0xff, 0x02, 0xfffe, 0, 0]),
+            (&[0x66, 0xf7, 0xe3], [0x1_8000, 2, 0x1_0000, 1, CF_OF]),
+            (&[0xf7, 0xe3], [0xffff_ffff, 0xffff_ffff, 1, 0xffff_fffe, CF_OF]),
+            (&[0xf7, 0xeb], [0xffff_ffff, 0xffff_ffff, 1, 0, 0]),
+            (&[0x48, 0xf7, 0xe3], [u64::MAX, u64::MAX, 1, u64::MAX - 1, CF_OF]),
+            (&[0x48, 0xf7, 0xeb], [MIN, u64::MAX, MIN, 0, CF_OF]),
+            (&[0x48, 0x0f, 0xaf, 0xc3], [MIN, MIN, 0, 0, CF_OF]),
+        ] {
+            let mut bench = bench(rax, 0, rbx);
+            bench.run(bytes).unwrap();
+            let found = (bench.cpu.gpr[RAX], bench.cpu.gpr[RDX], bench.cpu.rflags & rflags::STATUS);
+            assert_eq!(found, (low, high, flags), "{bytes:02x?}");
+        }
+        let mut three = bench(0, 0, 0x4000_0000);
+        three.run(&[0x6b, 0xc3, 0xfe]).unwrap(); // imul eax, ebx, -2
+        assert_eq!((three.cpu.gpr[RAX], three.cpu.rflags & rflags::STATUS), (0x8000_0000, 0));
+    }
+
+    fn divide(bytes: &[u8], rax: u64, rdx: u64, rbx: u64) -> Exec<(u64, u64)> {
+        let mut bench = bench(rax, rdx, rbx);
+        let before = bench.cpu.clone();
+        let result = bench.run(bytes);
+        match result {
+            Ok(()) => assert_eq!(bench.cpu.rflags & rflags::STATUS, 0),
+            Err(_) => assert_eq!((bench.cpu.gpr, bench.cpu.rflags), (before.gpr, before.rflags)),
+        }
+        result.map(|()| (bench.cpu.gpr[RAX], bench.cpu.gpr[RDX]))
+    }
+
+    #[test]
+    fn quotients_round_to_zero_and_remainders_have_the_dividends_sign() {
+        let minus = |value: i64| value.wrapping_neg() as u64;
+        assert_eq!(divide(&[0xf6, 0xf3], 0x0107, 9, 0x10), Ok((0x0710, 9)));
+        assert_eq!(divide(&[0xf6, 0xfb], 0xfff9, 9, 2), Ok((0xfffd, 9)), "-7 / 2 = -3 rest -1");
+        assert_eq!(divide(&[0x48, 0xf7, 0xfb], minus(7), u64::MAX, 2), Ok((minus(3), minus(1))));
+        assert_eq!(divide(&[0x48, 0xf7, 0xfb], 7, 0, minus(2)), Ok((minus(3), 1)));
+        assert_eq!(divide(&[0x48, 0xf7, 0xf3], 0, 1, 2), Ok((1 << 63, 0)));
+        assert_eq!(divide(&[0xf7, 0xf3], u64::MAX, 0, 0x10), Ok((0x0fff_ffff, 0xf)));
+    }
+
+    #[test]
+    fn a_quotient_that_does_not_fit_is_a_divide_error() {
+        let min32 = 0x8000_0000;
+        for (bytes, rax, rdx, rbx) in [
+            (&[0xf6, 0xf3][..], 1, 0, 0),
+            (&[0xf6, 0xf3], 0x1000, 0, 0x10),
+            (&[0xf7, 0xfb], min32, 0xffff_ffff, 0xffff_ffff),
+            (&[0xf7, 0xf3], 0, 1, 1),
+            (&[0x48, 0xf7, 0xfb], 1 << 63, u64::MAX, u64::MAX),
+            (&[0x48, 0xf7, 0xfb], 0, 1 << 63, u64::MAX),
+            (&[0x48, 0xf7, 0xf3], 0, 5, 5),
+        ] {
+            assert_eq!(divide(bytes, rax, rdx, rbx), Err(Exception::DE), "{bytes:02x?}");
+        }
+    }
+}

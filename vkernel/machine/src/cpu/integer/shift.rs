@@ -172,3 +172,84 @@ fn double(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
     core.cpu.set_status(if count > width { 0 } else { status });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cpu::state::{RAX, RCX, RDX, rflags};
+    use crate::cpu::testing::Bench;
+    use rflags::{AF, CF, OF, PF, SF, ZF};
+
+    /// Runs an instruction on RAX with RCX as the count and gives RAX and the status flags.
+    fn run(bytes: &[u8], rax: u64, rcx: u64, flags: u64) -> (u64, u64) {
+        let mut bench = Bench::long();
+        bench.cpu.gpr[RAX] = rax;
+        bench.cpu.gpr[RCX] = rcx;
+        bench.cpu.gpr[RDX] = 0x5678;
+        bench.cpu.set_status(flags);
+        bench.run(bytes).unwrap();
+        (bench.cpu.gpr[RAX], bench.cpu.rflags & rflags::STATUS)
+    }
+
+    #[test]
+    fn a_count_of_zero_changes_no_flag_but_writes_the_destination() {
+        for extension in [0xc0, 0xc8, 0xd0, 0xd8, 0xe0, 0xe8, 0xf8] {
+            let all = rflags::STATUS;
+            let after = run(&[0xd3, extension], 0xffff_ffff_0000_0001, 32, all);
+            assert_eq!(after, (1, all), "d3 {extension:x} with a count of 32");
+        }
+    }
+
+    #[test]
+    fn shifts_of_a_byte() {
+        // ModRM of d2 /r on al; AL, CL; AL, flags after.
+        let cases = [
+            (0xe0, 0x81, 1, 0x02, CF | OF),
+            (0xe0, 0xc0, 1, 0x80, CF | SF),
+            (0xe0, 0x41, 2, 0x04, CF),
+            (0xe0, 0xff, 8, 0x00, ZF | PF),
+            (0xe8, 0x81, 1, 0x40, CF | OF),
+            (0xe8, 0x80, 8, 0x00, ZF | PF),
+            (0xf8, 0x81, 1, 0xc0, CF | SF | PF),
+            (0xf8, 0x80, 31, 0xff, CF | SF | PF),
+        ];
+        for (modrm, al, cl, result, flags) in cases {
+            assert_eq!(run(&[0xd2, modrm], al, cl, AF), (result, flags), "d2 {modrm:x} {al:x} by {cl}");
+        }
+    }
+
+    #[test]
+    fn rotates_change_only_carry_and_overflow() {
+        let others = ZF | SF | PF | AF;
+        // ModRM of d2 /r on al; AL, CL, CF before; AL, CF and OF after.
+        let cases = [
+            (0xc0, 0x80, 1, 0, 0x01, CF | OF),
+            (0xc0, 0x81, 8, 0, 0x81, CF),
+            (0xc0, 0x12, 4, CF, 0x21, CF),
+            (0xc8, 0x01, 1, 0, 0x80, CF | OF),
+            (0xc8, 0x82, 16, 0, 0x82, CF),
+            (0xd0, 0x80, 1, 0, 0x00, CF | OF),
+            (0xd0, 0x80, 9, CF, 0x80, CF),
+            (0xd0, 0x80, 2, CF, 0x03, 0),
+            (0xd8, 0x01, 1, 0, 0x00, CF),
+            (0xd8, 0x00, 1, CF, 0x80, OF),
+            (0xd8, 0x01, 18, 0, 0x01, 0),
+        ];
+        for (modrm, al, cl, carry, result, flags) in cases {
+            let after = run(&[0xd2, modrm], al, cl, others | carry);
+            assert_eq!(after, (result, others | flags), "d2 {modrm:x} {al:x} by {cl}");
+        }
+        assert_eq!(run(&[0x48, 0xd3, 0xd8], 1, 64 + 2, CF), (3 << 62, 0));
+        assert_eq!(run(&[0x48, 0xd3, 0xd0], 1 << 63, 63, 0), (1 << 61, 0));
+    }
+
+    #[test]
+    fn double_shifts_fill_from_the_second_register() {
+        assert_eq!(run(&[0x66, 0x0f, 0xa4, 0xd0, 4], 0x1234, 0, 0), (0x2345, CF));
+        assert_eq!(run(&[0x66, 0x0f, 0xac, 0xd0, 4], 0x1234, 0, 0), (0x8123, SF));
+        assert_eq!(run(&[0x66, 0x0f, 0xa5, 0xd0], 0x1234, 16, 0), (0x5678, PF));
+        // Beyond the width: destination, source, destination in a row, flags 0.
+        assert_eq!(run(&[0x66, 0x0f, 0xa4, 0xd0, 20], 0x1234, 0, rflags::STATUS), (0x6781, 0));
+        assert_eq!(run(&[0x66, 0x0f, 0xac, 0xd0, 20], 0x1234, 0, rflags::STATUS), (0x4567, 0));
+        assert_eq!(run(&[0x48, 0x0f, 0xa4, 0xd0, 1], 1 << 62, 0, 0), (1 << 63, SF | OF | PF));
+    }
+}

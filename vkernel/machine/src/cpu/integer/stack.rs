@@ -237,3 +237,135 @@ fn leave(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
     set_sized(core, RBP, outer, size);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cpu::exception::Exception;
+    use crate::cpu::state::{Mode, RAX, RBP, RBX, RDI, RSP, SS, rflags};
+    use crate::cpu::testing::{ABSENT, Bench, DATA, READ_ONLY, STACK};
+
+    #[test]
+    fn push_of_the_stack_pointer_stores_its_old_value() {
+        let mut bench = Bench::long();
+        bench.run(&[0x54]).unwrap(); // push rsp
+        assert_eq!((bench.cpu.gpr[RSP], bench.peek_u64(STACK - 8)), (STACK - 8, STACK));
+        bench.run(&[0x5c]).unwrap(); // pop rsp
+        assert_eq!(bench.cpu.gpr[RSP], STACK);
+    }
+
+    #[test]
+    fn pushes_have_the_operand_size() {
+        let mut bench = Bench::long();
+        bench.run(&[0x6a, 0xff]).unwrap(); // push -1
+        assert_eq!((bench.cpu.gpr[RSP], bench.peek_u64(STACK - 8)), (STACK - 8, u64::MAX));
+        bench.run(&[0x66, 0x6a, 0xfe]).unwrap(); // push word -2
+        assert_eq!((bench.cpu.gpr[RSP], bench.peek(STACK - 10)), (STACK - 10, [0xfe, 0xff]));
+        bench.run(&[0x66, 0x58]).unwrap(); // pop ax
+        assert_eq!((bench.cpu.gpr[RSP], bench.cpu.gpr[RAX]), (STACK - 8, 0xfffe));
+    }
+
+    #[test]
+    fn pop_to_memory_uses_the_incremented_stack_pointer() {
+        let mut bench = Bench::long();
+        bench.cpu.gpr[RSP] = STACK - 64;
+        bench.poke(STACK - 64, &7u64.to_le_bytes());
+        bench.run(&[0x8f, 0x44, 0x24, 0x08]).unwrap(); // pop [rsp+8]
+        assert_eq!((bench.cpu.gpr[RSP], bench.peek_u64(STACK - 48)), (STACK - 56, 7));
+        bench.cpu.gpr[RBX] = READ_ONLY;
+        assert_eq!(bench.run(&[0x8f, 0x03]), Err(Exception::pf(3)), "pop [rbx]");
+        assert_eq!(bench.cpu.gpr[RSP], STACK - 56);
+    }
+
+    #[test]
+    fn a_small_stack_wraps_in_its_16_bits() {
+        let mut bench = Bench::protected().with_small_stack();
+        bench.cpu.gpr[RSP] = 0x7777_0002;
+        bench.run(&[0x66, 0x6a, 0x01]).unwrap(); // push word 1
+        bench.run(&[0x66, 0x6a, 0x02]).unwrap();
+        assert_eq!((bench.cpu.gpr[RSP], bench.peek(0xfffe)), (0x7777_fffe, [2, 0]));
+        bench.run(&[0x66, 0x58]).unwrap(); // pop ax
+        assert_eq!((bench.cpu.gpr[RSP], bench.cpu.gpr[RAX]), (0x7777_0000, 2));
+        bench.cpu.segments[SS].limit = 0xffff;
+        bench.cpu.gpr[RSP] = 0x7777_0002;
+        assert_eq!(bench.run(&[0x6a, 0x01]), Err(Exception::ss(0)), "a dword across the limit");
+        assert_eq!(bench.cpu.gpr[RSP], 0x7777_0002);
+    }
+
+    #[test]
+    fn pusha_and_popa_are_inverse_but_for_the_stack_pointer() {
+        let mut bench = Bench::protected();
+        for register in 0..8 {
+            bench.cpu.gpr[register] = 0x1111_1111 * register as u64;
+        }
+        bench.cpu.gpr[RSP] = STACK;
+        let before = bench.cpu.gpr;
+        bench.run(&[0x60]).unwrap();
+        assert_eq!(bench.cpu.gpr[RSP], STACK - 32);
+        assert_eq!(bench.peek(STACK - 32), 0x7777_7777u32.to_le_bytes(), "EDI lies lowest");
+        assert_eq!(bench.peek(STACK - 20), (STACK as u32).to_le_bytes(), "the old ESP");
+        bench.poke(STACK - 20, &[0; 4]);
+        bench.cpu.gpr[RAX] = 0;
+        bench.cpu.gpr[RDI] = 0;
+        bench.run(&[0x61]).unwrap();
+        assert_eq!(bench.cpu.gpr, before);
+    }
+
+    #[test]
+    fn pushf_hides_resume_and_popf_respects_privilege() {
+        let all = 0x3f_7fd5;
+        // CPL, IOPL; the flags that POPFQ can set.
+        let user = all & !(rflags::RF | rflags::VM | rflags::VIF | rflags::VIP | rflags::IOPL | rflags::IF);
+        for (cpl, iopl, settable) in
+            [(0, 0, user | rflags::IF | rflags::IOPL), (3, 0, user), (3, 3, user | rflags::IF)]
+        {
+            let mut bench = Bench::long();
+            bench.cpu.cpl = cpl;
+            bench.cpu.rflags = rflags::FIXED | rflags::RF | iopl << 12;
+            bench.run(&[0x9c]).unwrap();
+            assert_eq!(bench.peek_u64(STACK - 8), rflags::FIXED | iopl << 12);
+            bench.poke(STACK - 8, &u64::MAX.to_le_bytes());
+            bench.run(&[0x9d]).unwrap();
+            assert_eq!(bench.cpu.rflags, settable | rflags::FIXED | iopl << 12, "CPL {cpl}, IOPL {iopl}");
+            assert!(bench.sys.leave.recheck, "TF was set");
+        }
+    }
+
+    #[test]
+    fn popf_in_virtual_8086_mode_needs_full_io_privilege() {
+        let mut bench = Bench::real();
+        bench.cpu.mode = Mode::Virtual8086;
+        bench.cpu.cpl = 3;
+        bench.cpu.rflags = rflags::FIXED | rflags::VM | 2 << 12;
+        assert_eq!(bench.run(&[0x9d]), Err(Exception::gp(0)));
+        assert_eq!(bench.run(&[0x9c]), Err(Exception::gp(0)));
+        bench.cpu.rflags |= 3 << 12;
+        bench.poke(STACK, &(rflags::IF as u16).to_le_bytes());
+        bench.run(&[0x9d]).unwrap();
+        assert_eq!(bench.cpu.rflags, rflags::FIXED | rflags::VM | rflags::IF | 3 << 12);
+    }
+
+    #[test]
+    fn enter_copies_the_display_and_leave_undoes_it() {
+        let mut bench = Bench::long();
+        bench.cpu.gpr[RBP] = DATA + 0x100;
+        bench.poke(DATA + 0xf8, &0xaaaau64.to_le_bytes());
+        bench.poke(DATA + 0xf0, &0xbbbbu64.to_le_bytes());
+        bench.run(&[0xc8, 0x20, 0, 3]).unwrap(); // enter 32, 3
+        assert_eq!((bench.cpu.gpr[RBP], bench.cpu.gpr[RSP]), (STACK - 8, STACK - 32 - 32));
+        let frame = [1, 2, 3, 4].map(|slot| bench.peek_u64(STACK - 8 * slot));
+        assert_eq!(frame, [DATA + 0x100, 0xaaaa, 0xbbbb, STACK - 8]);
+        bench.run(&[0xc9]).unwrap();
+        assert_eq!((bench.cpu.gpr[RBP], bench.cpu.gpr[RSP]), (DATA + 0x100, STACK));
+    }
+
+    #[test]
+    fn enter_faults_before_it_changes_anything() {
+        let mut bench = Bench::long();
+        bench.cpu.gpr[RSP] = ABSENT + 0x3000;
+        bench.cpu.gpr[RBP] = 5;
+        let before = bench.cpu.gpr;
+        let result = bench.run(&[0xc8, 0x00, 0x20, 0]); // enter 0x2000, 0 ends on the absent page
+        assert_eq!(result.map_err(|fault| fault.vector), Err(14));
+        assert_eq!(bench.cpu.gpr, before);
+    }
+}

@@ -192,3 +192,92 @@ fn advance(core: &mut Core<'_>, string: &StringInstruction) {
         set_register(core, RDI, next, string.address_bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cpu::exception::Exception;
+    use crate::cpu::state::{RAX, RCX, RDI, RDX, RSI, rflags};
+    use crate::cpu::testing::{ABSENT, Bench, CODE, DATA, READ_ONLY};
+
+    #[test]
+    fn a_repeated_store_is_one_iteration_at_a_time() {
+        let mut bench = Bench::long();
+        (bench.cpu.gpr[RCX], bench.cpu.gpr[RDI], bench.cpu.gpr[RAX]) = (3, DATA, 0x5a);
+        for left in [2, 1] {
+            bench.run(&[0xf3, 0xaa]).unwrap();
+            assert_eq!((bench.cpu.rip, bench.cpu.gpr[RCX]), (CODE, left));
+        }
+        bench.run(&[0xf3, 0xaa]).unwrap();
+        assert_eq!((bench.cpu.rip, bench.cpu.gpr[RCX], bench.cpu.gpr[RDI]), (CODE + 2, 0, DATA + 3));
+        assert_eq!(bench.peek::<4>(DATA), [0x5a, 0x5a, 0x5a, 0]);
+    }
+
+    #[test]
+    fn a_count_of_zero_touches_nothing() {
+        let mut bench = Bench::long();
+        // Only ECX counts with 32-bit addresses, and the absent page is not looked at.
+        (bench.cpu.gpr[RCX], bench.cpu.gpr[RDI]) = (1 << 32, ABSENT);
+        bench.run(&[0x67, 0xf3, 0xaa]).unwrap();
+        assert_eq!((bench.cpu.rip, bench.cpu.gpr[RCX], bench.cpu.gpr[RDI]), (CODE + 3, 1 << 32, ABSENT));
+    }
+
+    #[test]
+    fn a_fault_leaves_the_iterations_before_it() {
+        let mut bench = Bench::long();
+        (bench.cpu.gpr[RCX], bench.cpu.gpr[RSI], bench.cpu.gpr[RDI]) = (4, DATA, ABSENT - 8);
+        bench.run(&[0xf3, 0x48, 0xa5]).unwrap(); // rep movsq
+        assert_eq!(bench.run(&[0xf3, 0x48, 0xa5]), Err(Exception::pf(2)));
+        assert_eq!((bench.cpu.rip, bench.sys.fault_vaddr), (CODE, ABSENT));
+        let found = (bench.cpu.gpr[RCX], bench.cpu.gpr[RSI], bench.cpu.gpr[RDI]);
+        assert_eq!(found, (3, DATA + 8, ABSENT));
+    }
+
+    #[test]
+    fn comparisons_end_where_their_condition_fails() {
+        let mut bench = Bench::long();
+        bench.poke(DATA, b"abcd\0");
+        (bench.cpu.gpr[RCX], bench.cpu.gpr[RDI]) = (u64::MAX, DATA);
+        let mut counts = 0;
+        while bench.cpu.rip == CODE {
+            bench.run(&[0xf2, 0xae]).unwrap(); // repne scasb, as strlen does
+            counts += 1;
+        }
+        assert_eq!((counts, !bench.cpu.gpr[RCX] - 1, bench.cpu.flag(rflags::ZF)), (5, 4, true));
+
+        bench.poke(DATA + 16, b"abxd");
+        bench.cpu.rip = CODE;
+        (bench.cpu.gpr[RCX], bench.cpu.gpr[RSI], bench.cpu.gpr[RDI]) = (4, DATA, DATA + 16);
+        while bench.cpu.rip == CODE {
+            bench.run(&[0xf3, 0xa6]).unwrap(); // repe cmpsb
+        }
+        assert_eq!((bench.cpu.gpr[RCX], bench.cpu.gpr[RSI]), (1, DATA + 3));
+        assert!(bench.cpu.flag(rflags::CF), "c is below x");
+    }
+
+    #[test]
+    fn a_port_is_read_only_when_the_destination_can_be_written() {
+        let mut bench = Bench::long();
+        (bench.cpu.gpr[RCX], bench.cpu.gpr[RDI], bench.cpu.gpr[RDX]) = (2, READ_ONLY, 0xeeee);
+        assert_eq!(bench.run(&[0xf3, 0x6d]), Err(Exception::pf(3)), "rep insd");
+        assert!(!bench.sys.leave.recheck, "no port was accessed");
+        bench.cpu.gpr[RDI] = DATA;
+        bench.run(&[0xf3, 0x6d]).unwrap();
+        assert!(bench.sys.leave.recheck);
+        assert_eq!((bench.cpu.gpr[RCX], bench.cpu.gpr[RDI]), (1, DATA + 4));
+        bench.cpu.gpr[RSI] = ABSENT;
+        assert_eq!(bench.run_in_place(&[0x6e]), Err(Exception::pf(0)), "outsb");
+        bench.cpu.gpr[RSI] = DATA;
+        bench.run_in_place(&[0x6e]).unwrap();
+        assert_eq!(bench.cpu.gpr[RSI], DATA + 1);
+    }
+
+    #[test]
+    fn the_direction_flag_and_the_address_size_rule_the_index() {
+        let mut bench = Bench::real();
+        bench.cpu.rflags |= rflags::DF;
+        bench.poke(0, &[0x11, 0x22]);
+        (bench.cpu.gpr[RSI], bench.cpu.gpr[RAX]) = (0x7_0000, 0xffff_ffff);
+        bench.run(&[0xad]).unwrap(); // lodsw
+        assert_eq!((bench.cpu.gpr[RSI], bench.cpu.gpr[RAX]), (0x7_fffe, 0xffff_2211));
+    }
+}

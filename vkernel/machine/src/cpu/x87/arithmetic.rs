@@ -94,8 +94,7 @@ fn two_operands(core: &mut Core<'_>, instruction: &Instruction, operation: Arith
     }
     let right = memory.unwrap_or(Source::Extended(fpu.st(other)));
     let outcome = hostfp::arithmetic(operation, fpu.control, fpu.st(destination), right);
-    fpu.set_conditions(outcome.status & status::C1);
-    if fpu.raise_in_order(outcome.status) {
+    if fpu.record(outcome.status, status::C1) {
         finish(fpu, destination, outcome.value, pop);
     }
     Ok(())
@@ -126,8 +125,7 @@ fn one_operand(fpu: &mut X87, operation: fn(u16, F80) -> Outcome) {
         return;
     }
     let outcome = operation(fpu.control, fpu.st(0));
-    fpu.set_conditions(outcome.status & status::C1);
-    if fpu.raise_in_order(outcome.status) {
+    if fpu.record(outcome.status, status::C1) {
         fpu.set_st(0, outcome.value);
     }
 }
@@ -141,8 +139,7 @@ fn with_st1(fpu: &mut X87, operation: impl Fn(u16, F80, F80) -> Outcome, conditi
         return;
     }
     let outcome = operation(fpu.control, fpu.st(0), fpu.st(1));
-    fpu.set_conditions(outcome.status & conditions);
-    if fpu.raise_in_order(outcome.status) {
+    if fpu.record(outcome.status, conditions) {
         fpu.set_st(0, outcome.value);
     }
 }
@@ -158,8 +155,7 @@ fn extract(fpu: &mut X87) {
     }
     let outcome = hostfp::extract(fpu.control, fpu.st(0));
     let (exponent, significand) = outcome.value;
-    fpu.set_conditions(0);
-    if fpu.raise_in_order(outcome.status) {
+    if fpu.record(outcome.status, 0) {
         fpu.set_st(0, exponent);
         fpu.push(significand);
     }
@@ -171,7 +167,9 @@ fn extract(fpu: &mut X87) {
 fn remainder(control: u16, dividend: F80, divisor: F80, nearest: bool) -> Outcome {
     let complete = if nearest { hostfp::nearest_remainder } else { hostfp::truncating_remainder };
     let (Some(from), Some(by)) = (Finite::of(dividend), Finite::of(divisor)) else {
-        return complete(control, dividend, divisor);
+        // The quotient is zero or there is none.
+        let outcome = complete(control, dividend, divisor);
+        return Outcome { status: outcome.status & status::EXCEPTIONS, ..outcome };
     };
     let difference = from.exponent - by.exponent;
     if difference < 64 {

@@ -89,13 +89,15 @@ fn test(fpu: &mut X87) {
 /// FCOMI and its relatives: the result goes to ZF, PF and CF; OF, SF and AF are cleared.
 fn compare_to_flags(core: &mut Core<'_>, index: usize, comparison: Comparison, pop: bool) {
     let fpu = &mut core.cpu.x87;
+    // Alone among the comparisons, this one leaves C0, C2 and C3 alone.
+    let conditions = fpu.status & UNORDERED;
     let (goes_on, result) = if fpu.is_empty(0) || fpu.is_empty(index) {
         (fpu.underflow(), UNORDERED)
     } else {
         let result = hostfp::compare(comparison, fpu.st(0), Source::Extended(fpu.st(index)));
-        fpu.set_conditions(0);
         (fpu.raise_in_order(result), result)
     };
+    fpu.set_conditions(conditions);
     if goes_on && pop {
         fpu.pop();
     }

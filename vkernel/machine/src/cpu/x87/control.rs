@@ -48,8 +48,12 @@ pub fn execute(core: &mut Core<'_>, instruction: &Instruction) -> Option<Exec> {
         Code::Fldenv_m28byte => return Some(load_environment(core, instruction, Layout::Wide)),
         Code::Frstor_m94byte => return Some(restore(core, instruction, Layout::Narrow)),
         Code::Frstor_m108byte => return Some(restore(core, instruction, Layout::Wide)),
-        Code::Ffree_sti => fpu.free(index),
+        Code::Ffree_sti => {
+            fpu.set_conditions(0);
+            fpu.free(index);
+        }
         Code::Ffreep_sti => {
+            fpu.set_conditions(0);
             fpu.free(index);
             fpu.pop();
         }

@@ -2,7 +2,7 @@
 //!
 //! Only what IEEE 754 and SDM vol. 1 ch. 8 define to the last bit is here, so that every x86-64 host gives
 //! the same answer: loads and stores with conversion, add, subtract, multiply, divide, square root, compare,
-//! remainder, round, scale, extract. Precision and rounding are the guest's. Invalid operation, denormal,
+//! remainder, round, scale, extract. (FBLD is not here: it is undefined for digits above 9.) Precision and rounding are the guest's. Invalid operation, denormal,
 //! zero divide and precision are always masked; overflow and underflow are masked as the guest masks them,
 //! because the result with wrapped exponent that an unmasked one leaves in a register can be had in no other
 //! way. What an unmasked exception means for the guest's registers is decided by the callers.
@@ -199,7 +199,6 @@ macro_rules! load {
 load!(load_single, u32, "fld dword", "Extends a single-precision value.");
 load!(load_double, u64, "fld qword", "Extends a double-precision value.");
 load!(load_integer, i64, "fild qword", "Converts an integer; always exact.");
-load!(load_bcd, [u8; 10], "fbld tbyte", "Converts 18 packed decimal digits and a sign; always exact.");
 
 /// Stores to memory: one instruction, under the guest's rounding.
 macro_rules! store {
@@ -279,4 +278,83 @@ pub fn extract(control: u16, operand: F80) -> Outcome<(F80, F80)> {
         significand = &raw mut significand
     );
     Outcome { value: (exponent, significand), status }
+}
+
+/// Whole instructions on the host, for tests to compare with.
+#[cfg(test)]
+pub mod native {
+    use core::arch::asm;
+
+    /// What an x87 instruction can read or write.
+    #[derive(Clone, Debug)]
+    #[repr(C, align(16))]
+    pub struct State {
+        /// As FXSAVE lays it out.
+        pub image: [u8; 512],
+        /// What RDI points to.
+        pub memory: [u8; 128],
+        /// RAX.
+        pub rax: u64,
+        /// RFLAGS.
+        pub rflags: u64,
+    }
+
+    /// One instruction of two bytes.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Native {
+        /// Its encoding.
+        pub bytes: [u8; 2],
+        /// Executes it.
+        pub run: fn(&mut State),
+    }
+
+    fn run<const FIRST: u8, const SECOND: u8>(state: &mut State) {
+        let exceptions = state.image[2] & !state.image[0] & 0x3f;
+        assert_eq!(exceptions, 0, "a pending exception would be delivered to this process");
+        // SAFETY: the instruction reaches nothing but the unit, RAX, RFLAGS and the memory at RDI, which is
+        // larger than the largest operand. The image holds a valid MXCSR; everything FXRSTOR loads is
+        // declared clobbered, and FNINIT drops whatever is left pending.
+        unsafe {
+            asm!(
+                "fxrstor64 [{image}]",
+                "push {flags}",
+                "popfq",
+                ".byte {first}, {second}",
+                "pushfq",
+                "pop {flags}",
+                "fxsave64 [{image}]",
+                "fninit",
+                image = in(reg) &raw mut state.image,
+                flags = inout(reg) state.rflags,
+                first = const FIRST,
+                second = const SECOND,
+                in("rdi") &raw mut state.memory,
+                inout("rax") state.rax,
+                out("st(0)") _, out("st(1)") _, out("st(2)") _, out("st(3)") _,
+                out("st(4)") _, out("st(5)") _, out("st(6)") _, out("st(7)") _,
+                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
+                out("xmm4") _, out("xmm5") _, out("xmm6") _, out("xmm7") _,
+                out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
+                out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
+            );
+        }
+    }
+
+    macro_rules! natives {
+        ($($first:literal: [$($second:literal),+])+) => {
+            &[$($(Native { bytes: [$first, $second], run: run::<$first, $second> },)+)+]
+        };
+    }
+
+    /// Every memory form, addressed by RDI, and every register form with a few registers.
+    pub const ALL: &[Native] = natives! {
+        0xd8: [0x07, 0x0f, 0x17, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0xc0, 0xc8, 0xd0, 0xd8, 0xe0, 0xe8, 0xf0, 0xf8, 0xc1, 0xc9, 0xd1, 0xd9, 0xe1, 0xe9, 0xf1, 0xf9, 0xc5, 0xcd, 0xd5, 0xdd, 0xe5, 0xed, 0xf5, 0xfd]
+        0xd9: [0x07, 0x17, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0xc0, 0xc8, 0xd8, 0xc1, 0xc9, 0xd9, 0xc5, 0xcd, 0xdd, 0xd0, 0xe0, 0xe1, 0xe4, 0xe5, 0xe8, 0xe9, 0xea, 0xeb, 0xec, 0xed, 0xee, 0xf0, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf7, 0xf8, 0xf9, 0xfa, 0xfb, 0xfc, 0xfd, 0xfe, 0xff]
+        0xda: [0x07, 0x0f, 0x17, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0xc0, 0xc8, 0xd0, 0xd8, 0xc1, 0xc9, 0xd1, 0xd9, 0xc5, 0xcd, 0xd5, 0xdd, 0xe9]
+        0xdb: [0x07, 0x0f, 0x17, 0x1f, 0x2f, 0x3f, 0xc0, 0xc8, 0xd0, 0xd8, 0xe8, 0xf0, 0xc1, 0xc9, 0xd1, 0xd9, 0xe9, 0xf1, 0xc5, 0xcd, 0xd5, 0xdd, 0xed, 0xf5, 0xe2, 0xe3]
+        0xdc: [0x07, 0x0f, 0x17, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0xc0, 0xc8, 0xd0, 0xd8, 0xe0, 0xe8, 0xf0, 0xf8, 0xc1, 0xc9, 0xd1, 0xd9, 0xe1, 0xe9, 0xf1, 0xf9, 0xc5, 0xcd, 0xd5, 0xdd, 0xe5, 0xed, 0xf5, 0xfd]
+        0xdd: [0x07, 0x0f, 0x17, 0x1f, 0x27, 0x37, 0x3f, 0xc0, 0xc8, 0xd0, 0xd8, 0xe0, 0xe8, 0xc1, 0xc9, 0xd1, 0xd9, 0xe1, 0xe9, 0xc5, 0xcd, 0xd5, 0xdd, 0xe5, 0xed]
+        0xde: [0x07, 0x0f, 0x17, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0xc0, 0xc8, 0xd0, 0xe0, 0xe8, 0xf0, 0xf8, 0xc1, 0xc9, 0xd1, 0xe1, 0xe9, 0xf1, 0xf9, 0xc5, 0xcd, 0xd5, 0xe5, 0xed, 0xf5, 0xfd, 0xd9]
+        0xdf: [0x07, 0x0f, 0x17, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0xc0, 0xc8, 0xd0, 0xd8, 0xe8, 0xf0, 0xc1, 0xc9, 0xd1, 0xd9, 0xe9, 0xf1, 0xc5, 0xcd, 0xd5, 0xdd, 0xed, 0xf5, 0xe0]
+    };
 }

@@ -9,10 +9,12 @@
 //! | open | here |
 //! |---|---|
 //! | condition codes called undefined after a computing instruction | 0 |
-//! | condition codes called undefined after FNOP, FFREE, WAIT, and loads and stores of control, status and environment | unchanged |
+//! | condition codes called undefined after FNOP, WAIT, and loads and stores of control, status and environment | unchanged |
 //! | FIP, FCS, FDP, FDS, FOP | 0 in every image |
 //! | reserved halves of 32-bit environment fields | all ones |
 //! | reduction by one FPREM with exponents 64 or more apart | 32 plus the difference modulo 32 |
+//! | FBLD of digits above 9 | each counts for what it is |
+//! | F2XM1 beyond -1 to 1, FYL2XP1 of -1 and below | the operand, inexact |
 //! | precision control 01 | extended precision |
 //! | MXCSR and XMM in FXSAVE when CR4.OSFXSR is clear | included |
 //!
@@ -23,11 +25,17 @@ mod area;
 mod arithmetic;
 mod compare;
 mod control;
+mod functions;
 mod fxsave;
 #[expect(unsafe_code, reason = "the host's x87 unit is reached by inline assembly only")]
 mod hostfp;
+mod round;
 mod stack;
+#[cfg(test)]
+mod tests;
+mod transcendental;
 mod transfer;
+mod wide;
 
 use super::core::Core;
 use super::exception::{Exception, Exec};
@@ -70,5 +78,6 @@ fn execute_x87(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
         .or_else(|| arithmetic::execute(core, instruction))
         .or_else(|| compare::execute(core, instruction))
         .or_else(|| control::execute(core, instruction))
+        .or_else(|| transcendental::execute(core, instruction))
         .unwrap_or(Err(Exception::UD))
 }

@@ -139,6 +139,14 @@ impl X87 {
         true
     }
 
+    /// Records the status of a computation that defines the condition codes in `conditions`. Whether its
+    /// result is to be written; if not, nothing was computed and the codes are 0.
+    pub fn record(&mut self, result: u16, conditions: u16) -> bool {
+        let goes_on = self.raise_in_order(result);
+        self.set_conditions(if goes_on { result & conditions } else { 0 });
+        goes_on
+    }
+
     /// An operand is in an empty register; whether the response is the masked one.
     pub fn underflow(&mut self) -> bool {
         self.set_conditions(0);

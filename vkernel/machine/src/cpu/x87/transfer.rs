@@ -2,8 +2,8 @@
 //! 8.3.4).
 
 use super::hostfp::{self, Outcome, Source};
-use super::stack::{F80, INDEFINITE, control, status};
-use crate::cpu::core::{Core, Located};
+use super::stack::{F80, INDEFINITE, SIGN, control, status};
+use crate::cpu::core::Core;
 use crate::cpu::exception::Exec;
 use crate::cpu::mmu::Intent;
 use crate::cpu::state::{X87, rflags};
@@ -23,9 +23,10 @@ pub fn execute(core: &mut Core<'_>, instruction: &Instruction) -> Option<Exec> {
         | Code::Fild_m64int
         | Code::Fbld_m80bcd => return Some(load_memory(core, instruction)),
         Code::Fst_sti => store_register(fpu, index, false),
-        Code::Fstp_sti | Code::Fstp_sti_DFD0 | Code::Fstp_sti_DFD8 | Code::Fstpnce_sti => {
+        Code::Fstp_sti | Code::Fstp_sti_DFD0 | Code::Fstp_sti_DFD8 => {
             store_register(fpu, index, true);
         }
+        Code::Fstpnce_sti => store_register_quietly(fpu, index),
         Code::Fst_m32fp | Code::Fst_m64fp | Code::Fist_m16int | Code::Fist_m32int => {
             return Some(store_memory(core, instruction, false));
         }
@@ -91,9 +92,9 @@ fn load_value(fpu: &mut X87, value: F80) {
 }
 
 fn load_register(fpu: &mut X87, index: usize) {
-    let (value, empty) = (fpu.st(index), fpu.is_empty(index));
-    if !empty || !fpu.is_empty(7) {
-        load_value(fpu, value);
+    // An empty source is found before a full stack.
+    if !fpu.is_empty(index) {
+        load_value(fpu, fpu.st(index));
     } else if fpu.underflow() {
         fpu.push(INDEFINITE);
     }
@@ -108,7 +109,7 @@ fn load_memory(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
         Code::Fild_m16int => hostfp::load_integer(i16::from_le_bytes(core.load(segment, offset)?).into()),
         Code::Fild_m32int => hostfp::load_integer(i32::from_le_bytes(core.load(segment, offset)?).into()),
         Code::Fild_m64int => hostfp::load_integer(i64::from_le_bytes(core.load(segment, offset)?)),
-        Code::Fbld_m80bcd => hostfp::load_bcd(core.load(segment, offset)?),
+        Code::Fbld_m80bcd => exact(from_decimal(core.load(segment, offset)?)),
         _ => exact(extended(core.load(segment, offset)?)),
     };
     let fpu = &mut core.cpu.x87;
@@ -124,6 +125,17 @@ fn load_memory(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
         fpu.push(outcome.value);
     }
     Ok(())
+}
+
+/// Converts 18 packed decimal digits, least significant first, and a sign. Always exact. A digit above 9
+/// counts for what it is.
+fn from_decimal(bytes: [u8; 10]) -> F80 {
+    let magnitude = bytes[..9]
+        .iter()
+        .rev()
+        .fold(0_i64, |number, &pair| number * 100 + i64::from(pair >> 4) * 10 + i64::from(pair & 15));
+    let value = hostfp::load_integer(magnitude).value;
+    if bytes[9] & 0x80 != 0 { value | SIGN } else { value }
 }
 
 /// The value in ten bytes of memory.
@@ -145,6 +157,16 @@ fn store_register(fpu: &mut X87, index: usize, pop: bool) {
     fpu.set_st(index, value);
     if pop {
         fpu.pop();
+    }
+}
+
+/// FSTPNCE, an undocumented FSTP that takes an empty register in silence.
+fn store_register_quietly(fpu: &mut X87, index: usize) {
+    if fpu.is_empty(0) {
+        fpu.set_conditions(0);
+        fpu.pop();
+    } else {
+        store_register(fpu, index, true);
     }
 }
 
@@ -213,16 +235,12 @@ fn store_memory(core: &mut Core<'_>, instruction: &Instruction, pop: bool) -> Ex
     let length = instruction.memory_size().size();
     let at = core.locate(segment, offset, length, Intent::Write)?;
     if let Some(bytes) = stored(&mut core.cpu.x87, instruction.code()) {
-        write(core, at, &bytes[..length]);
+        core.store_located(at, &bytes[..length]);
         if pop {
             core.cpu.x87.pop();
         }
     }
     Ok(())
-}
-
-fn write(core: &mut Core<'_>, at: Located, bytes: &[u8]) {
-    core.store_located(at, bytes);
 }
 
 /// What a store of ST(0) writes, having recorded its exceptions; `None` if an unmasked one prevents it.

@@ -46,7 +46,7 @@ pub fn lower_block(cpu: &Vcpu, sys: &System, offset: usize, mode: ModeKey) -> Lo
         op.rip_offset = lowered.length_bytes as u16;
         op.index = lowered.ops.len() as u8;
         op.length = instruction.len() as u8;
-        let ends = op.run as usize == slow as usize
+        let ends = std::ptr::fn_addr_eq(op.run, slow as Handler)
             || !matches!(instruction.flow_control(), FlowControl::Next | FlowControl::ConditionalBranch);
         lowered.length_bytes += instruction.len();
         lowered.ops.push(op);

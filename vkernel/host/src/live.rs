@@ -1,0 +1,217 @@
+//! [`Host`]: the live end of a timeline, made of stdin, stdout, signals and clocks.
+//!
+//! Signals, as in vkernel(7): SIGTERM presses the guest's power button the first time and ends the run the
+//! second time; SIGINT and SIGHUP end it; SIGQUIT (`^\` at the terminal) asks for a report; SIGWINCH is a new
+//! window size. Left out: the ddb prompt, which is the command line's, and networks and disks.
+
+use crate::clock::Clock;
+use crate::console::{ConsoleInput, ConsoleOutput};
+use crate::error::HostError;
+use crate::signal::{Counts, Signals};
+use crate::terminal::{Terminal, WindowSize};
+use boundary::{Arrival, Input, Output, World};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// How often a machine in the background looks whether it is in the foreground again.
+const BACKGROUND_POLL: Duration = Duration::from_millis(100);
+
+/// How a [`Host`] behaves.
+pub struct HostOptions {
+    /// Whether the outside may change the machine: console input, window sizes, the power button. Off for a
+    /// replay, where stdin and the terminal are left alone and SIGTERM ends the run the first time.
+    pub inputs: bool,
+    /// Raised by every signal, from within its handler, so that a running machine comes back at once. It is
+    /// the driver's to lower. It lives as long as the process.
+    pub interrupt: Option<Arc<AtomicBool>>,
+    /// Told what the program says to the person in front of it. By default that goes to stderr.
+    pub message: Box<dyn FnMut(&str) + Send>,
+}
+
+impl Default for HostOptions {
+    fn default() -> HostOptions {
+        let message = |text: &str| {
+            // A closed stderr is no reason to end a run.
+            let _ = writeln!(io::stderr(), "vkernel: {text}");
+        };
+        HostOptions { inputs: true, interrupt: None, message: Box::new(message) }
+    }
+}
+
+/// The process's terminal, signals and clocks as the outside of one machine. Dropping it gives them back.
+pub struct Host {
+    // Dropped in this order: the terminal is restored before signals kill again.
+    input: ConsoleInput,
+    output: ConsoleOutput,
+    signals: Signals,
+    clock: Clock,
+    inputs: bool,
+    message: Box<dyn FnMut(&str) + Send>,
+    /// The last size that was reported.
+    window_size: Option<WindowSize>,
+    is_power_button_pressed: bool,
+    /// Why output ended, until it is reported.
+    output_failure: Option<String>,
+    next_foreground_check_ns: u64,
+}
+
+impl Host {
+    /// Takes over the signals of the process and, unless inputs are off, stdin. One at a time can be open.
+    ///
+    /// # Errors
+    ///
+    /// If another is open, or the host refuses the terminal, stdin or signal handlers.
+    pub fn open(options: HostOptions) -> Result<Host, HostError> {
+        let signals = Signals::open(options.interrupt)?;
+        let output = ConsoleOutput::open(io::stdout().as_fd())?;
+        let input =
+            if options.inputs { ConsoleInput::open(io::stdin().as_fd())? } else { ConsoleInput::none() };
+        Ok(Host {
+            input,
+            output,
+            signals,
+            clock: Clock::new(),
+            inputs: options.inputs,
+            message: options.message,
+            window_size: None,
+            is_power_button_pressed: false,
+            output_failure: None,
+            next_foreground_check_ns: 0,
+        })
+    }
+
+    /// Whether the console is a terminal, so that somebody can press `^\`.
+    #[must_use]
+    pub fn has_terminal(&self) -> bool {
+        self.input.terminal().is_some()
+    }
+
+    /// Everything that is known without asking the system.
+    fn collect(&mut self, arrivals: &mut Vec<Arrival>) {
+        arrivals.extend(self.output_failure.take().map(Arrival::Stop));
+        if let Some(counts) = self.signals.take() {
+            self.signalled(&counts, arrivals);
+        }
+        if self.window_size.is_none() {
+            self.measure(arrivals);
+        }
+        arrivals.extend(self.input.take().into_iter().map(|bytes| Arrival::Input(Input::Console(bytes))));
+    }
+
+    fn signalled(&mut self, counts: &Counts, arrivals: &mut Vec<Arrival>) {
+        if counts.of(libc::SIGCONT) > 0 {
+            self.take_terminal_over();
+        }
+        if counts.of(libc::SIGCONT) + counts.of(libc::SIGWINCH) > 0 {
+            self.measure(arrivals);
+        }
+        if counts.of(libc::SIGQUIT) > 0 {
+            arrivals.push(Arrival::Report);
+        }
+        if counts.of(libc::SIGTERM) > 0 && self.may_press_power_button() {
+            self.is_power_button_pressed = true;
+            (self.message)("caught SIGTERM: the guest is asked to shut down; another one ends it at once");
+            arrivals.push(Arrival::Input(Input::PowerButton));
+            arrivals.extend((counts.of(libc::SIGTERM) > 1).then(|| Arrival::Stop("SIGTERM".to_owned())));
+        } else if counts.of(libc::SIGTERM) > 0 {
+            arrivals.push(Arrival::Stop("SIGTERM".to_owned()));
+        }
+        for (signal, name) in [(libc::SIGINT, "SIGINT"), (libc::SIGHUP, "SIGHUP")] {
+            arrivals.extend((counts.of(signal) > 0).then(|| Arrival::Stop(name.to_owned())));
+        }
+    }
+
+    fn may_press_power_button(&self) -> bool {
+        self.inputs && !self.is_power_button_pressed
+    }
+
+    /// Reports the window size if it is new.
+    fn measure(&mut self, arrivals: &mut Vec<Arrival>) {
+        let Some(size) = self.input.terminal().and_then(Terminal::size) else { return };
+        if self.window_size != Some(size) {
+            self.window_size = Some(size);
+            let WindowSize { columns, rows } = size;
+            arrivals.push(Arrival::Input(Input::WindowSize { columns, rows }));
+        }
+    }
+
+    fn take_terminal_over(&mut self) {
+        let Some(Err(error)) = self.input.terminal().map(Terminal::take_over) else { return };
+        (self.message)(&format!("the terminal on stdin cannot be taken over: {error}"));
+    }
+
+    /// Waits for input or a signal, and reads the input.
+    fn wait(&mut self, wait: Duration) {
+        let mut wait = wait;
+        if self.input.terminal().is_some_and(|terminal| !terminal.is_taken()) {
+            wait = wait.min(BACKGROUND_POLL);
+            self.check_foreground();
+        }
+        let console = self.input.pollable().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        if wait.is_zero() && console.is_none() {
+            return;
+        }
+        let has_console = console.is_some();
+        let wake = PollFd::new(self.signals.wake(), PollFlags::POLLIN);
+        let mut sources: Vec<PollFd<'_>> = console.into_iter().chain([wake]).collect();
+        // An error can only be EINTR: a signal came, which is looked at next.
+        let ready = ppoll(&mut sources, Some(TimeSpec::from_duration(wait)), None).unwrap_or(0);
+        let is_console_ready = ready > 0 && has_console && sources[0].any() == Some(true);
+        if is_console_ready {
+            self.input.receive();
+        }
+    }
+
+    fn check_foreground(&mut self) {
+        let now_ns = self.clock.monotonic_ns();
+        if now_ns >= self.next_foreground_check_ns {
+            self.next_foreground_check_ns = now_ns.saturating_add(BACKGROUND_POLL.as_nanos() as u64);
+            self.take_terminal_over();
+        }
+    }
+}
+
+impl World for Host {
+    fn arrivals(&mut self, wait: Duration) -> Vec<Arrival> {
+        let mut arrivals = Vec::new();
+        self.collect(&mut arrivals);
+        self.wait(if arrivals.is_empty() { wait } else { Duration::ZERO });
+        self.collect(&mut arrivals);
+        arrivals
+    }
+
+    fn emit(&mut self, output: &Output) {
+        match output {
+            Output::Console(bytes) => {
+                let terminations_that_stop = if self.may_press_power_button() { 2 } else { 1 };
+                let signals = &self.signals;
+                let give_up = || {
+                    let counts = signals.peek();
+                    counts.of(libc::SIGINT) + counts.of(libc::SIGHUP) > 0
+                        || counts.of(libc::SIGTERM) >= terminations_that_stop
+                };
+                self.output_failure =
+                    self.output.write(bytes, signals, give_up).err().or(self.output_failure.take());
+            }
+            // No cable is plugged in. A panic and POST codes are for the timeline and its report.
+            Output::Frame { .. } | Output::Pvpanic(_) | Output::PostCode(_) => {}
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        self.input.is_live()
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        self.clock.monotonic_ns()
+    }
+
+    fn wall_clock_ns(&self) -> u64 {
+        self.clock.wall_clock_ns()
+    }
+}
