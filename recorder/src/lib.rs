@@ -48,6 +48,7 @@ pub use error::{StoreError, TraceError};
 pub use event::{ConsoleState, Event, Meta, as_recorded};
 pub use images::{ImageSet, ImageStore, gather_images, image_id};
 pub use info::TraceInfo;
+pub use names::date_time;
 pub use pack::{Attachment, AttachmentKind, Embedded, pack};
 pub use reader::{Events, Tail, TraceReader};
 pub use retention::{DEFAULT_LIMIT_BYTES, Swept};

@@ -14,7 +14,8 @@ pub(crate) fn recording_name(kernel: &str, started_s: u64) -> String {
 }
 
 /// `20261121-031415`, in UTC: the name must not depend on where the recorder stands.
-fn date_time(unix_s: u64) -> String {
+#[must_use]
+pub fn date_time(unix_s: u64) -> String {
     let (days, second_of_day) = (unix_s / 86_400, unix_s % 86_400);
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);

@@ -14,7 +14,7 @@ mod player;
 mod watch;
 
 pub use divergence::{Divergence, Evidence};
-pub use live::{Clock, Limit, Live, Outcome};
+pub use live::{Clock, Limit, Live, LiveOptions, Outcome};
 pub use narrow::{Narrowed, narrow};
 pub use player::{PlayError, Player, Progress};
-pub use watch::{FailOn, Failure, Watch};
+pub use watch::{FailOn, Failure, Pattern, Watch};

@@ -47,14 +47,31 @@ pub struct Outcome {
     pub digest: boundary::Digest,
     /// All that was printed, as length and hash.
     pub console: ConsoleState,
+    /// The machine as it ended, to be looked at.
+    pub machine: Machine,
     /// Faults of a triple fault.
     pub triple_fault: Option<boundary::TripleFault>,
     /// In lockstep, where the engines disagreed.
     pub mismatch: Option<Box<Mismatch>>,
-    /// The `--expect` text was not seen.
-    pub misses_expected: bool,
     /// Why recording ended before the run did.
     pub trace_trouble: Option<TraceError>,
+}
+
+/// How a live run is to go.
+#[derive(Debug)]
+pub struct LiveOptions {
+    /// How guest time relates to the host's.
+    pub clock: Clock,
+    /// Where to end a run that does not end by itself.
+    pub limit: Option<Limit>,
+    /// Whether a reset restarts the guest or ends the run.
+    pub reboot: bool,
+    /// Whether a failure ends the run.
+    pub end_on_failure: bool,
+    /// What is a failure.
+    pub watch: Watch,
+    /// What the host raises to be looked at.
+    pub interrupt: Interrupt,
 }
 
 /// A machine running live.
@@ -65,11 +82,7 @@ pub struct Live<'a> {
     media: &'a dyn Media,
     writer: Option<TraceWriter>,
     trace_trouble: Option<TraceError>,
-    watch: Watch,
-    clock: Clock,
-    limit: Option<Limit>,
-    reboot: bool,
-    interrupt: Interrupt,
+    options: LiveOptions,
     console: ConsoleState,
     console_written: ConsoleState,
     /// Host time at which guest time was 0.
@@ -79,24 +92,19 @@ pub struct Live<'a> {
     next_digest: u64,
     /// Guest time after which a failing guest is ended.
     last_words: Option<VirtualTime>,
+    /// Called when registers and backtraces are wanted.
     report: Box<dyn FnMut(&Machine) + 'a>,
 }
 
 impl<'a> Live<'a> {
-    /// A live run of `machine`. `writer` records it; `interrupt` is what the host raises to be looked at;
-    /// `report` is called when registers and backtraces are wanted.
+    /// A live run of `machine`, recorded by `writer`.
     #[must_use]
-    #[allow(clippy::too_many_arguments, reason = "each is a different end of the run, named at the one call")]
     pub fn new(
         machine: Machine,
         world: &'a mut dyn World,
         media: &'a dyn Media,
         writer: Option<TraceWriter>,
-        watch: Watch,
-        clock: Clock,
-        limit: Option<Limit>,
-        reboot: bool,
-        interrupt: Interrupt,
+        options: LiveOptions,
         report: Box<dyn FnMut(&Machine) + 'a>,
     ) -> Live<'a> {
         let now_ns = world.monotonic_ns();
@@ -106,11 +114,7 @@ impl<'a> Live<'a> {
             media,
             writer,
             trace_trouble: None,
-            watch,
-            clock,
-            limit,
-            reboot,
-            interrupt,
+            options,
             console: ConsoleState::default(),
             console_written: ConsoleState::default(),
             host_origin_ns: now_ns,
@@ -123,7 +127,7 @@ impl<'a> Live<'a> {
     }
 
     /// Runs to the end and finishes the trace. `judge` says the exit status of an ending.
-    pub fn run(mut self, judge: impl FnOnce(&Ending, bool) -> u8) -> Outcome {
+    pub fn run(mut self, judge: impl FnOnce(&Ending) -> u8) -> Outcome {
         let mut triple_fault = None;
         let mut mismatch = None;
         let ending = loop {
@@ -133,8 +137,8 @@ impl<'a> Live<'a> {
             if let Some(ending) = self.limit_reached() {
                 break ending;
             }
-            let exit = self.machine.run(self.until(), &StopSet::default(), &self.interrupt);
-            self.interrupt.clear();
+            let exit = self.machine.run(self.until(), &StopSet::default(), &self.options.interrupt);
+            self.options.interrupt.clear();
             self.drain();
             if let Some(ending) = self.failed() {
                 break ending;
@@ -170,14 +174,14 @@ impl<'a> Live<'a> {
         let icount = self.machine.mark().icount.0;
         let mut until = ((icount / SLICE_COUNTS) + 1) * SLICE_COUNTS;
         until = until.min(self.next_digest);
-        if let Some(Limit::Icount(limit)) = self.limit {
+        if let Some(Limit::Icount(limit)) = self.options.limit {
             until = until.min(limit.0);
         }
         Mark::before(Icount(until))
     }
 
     fn limit_reached(&self) -> Option<Ending> {
-        let reached = match self.limit? {
+        let reached = match self.options.limit? {
             Limit::Time(time) => self.machine.now() >= time,
             Limit::Icount(icount) => self.machine.mark().icount >= icount,
         };
@@ -189,7 +193,7 @@ impl<'a> Live<'a> {
         let arrivals = self.world.arrivals(wait);
         let woken_early =
             !wait.is_zero() && arrivals.iter().any(|arrival| matches!(arrival, Arrival::Input(_)));
-        if woken_early && self.clock == Clock::Host {
+        if woken_early && self.options.clock == Clock::Host {
             let now = self.host_time();
             if now > self.machine.now() {
                 self.input(&Input::Wake(now));
@@ -212,7 +216,7 @@ impl<'a> Live<'a> {
 
     fn keep_time(&mut self) {
         let now_ns = self.world.monotonic_ns();
-        if self.clock == Clock::Host && now_ns - self.wall_noted_ns >= WALL_CLOCK_NS {
+        if self.options.clock == Clock::Host && now_ns - self.wall_noted_ns >= WALL_CLOCK_NS {
             self.wall_noted_ns = now_ns;
             let wall_ns = self.world.wall_clock_ns();
             self.write(&recorder::Event::Note(Note::WallClock(wall_ns)));
@@ -243,11 +247,11 @@ impl<'a> Live<'a> {
             }
             return self.look_outside(Duration::from_secs(1));
         };
-        let ahead_ns = match self.clock {
+        let ahead_ns = match self.options.clock {
             Clock::Virtual => 0,
             Clock::Host => deadline.0.saturating_sub(self.host_time().0),
         };
-        if let Some(Limit::Time(limit)) = self.limit
+        if let Some(Limit::Time(limit)) = self.options.limit
             && deadline > limit
             && ahead_ns == 0
         {
@@ -272,7 +276,7 @@ impl<'a> Live<'a> {
         match event {
             PowerEvent::Off => Some(Ending::PowerOff),
             PowerEvent::DebugExit(value) => Some(Ending::DebugExit(value)),
-            PowerEvent::Reset if !self.reboot => Some(Ending::Reset),
+            PowerEvent::Reset if !self.options.reboot => Some(Ending::Reset),
             PowerEvent::Reset => match self.machine.reset(self.media) {
                 Ok(()) => None,
                 Err(error) => Some(Ending::HostTrouble { reason: error.to_string() }),
@@ -295,7 +299,7 @@ impl<'a> Live<'a> {
                 Event::Output(output) => {
                     if let Output::Console(bytes) = &output {
                         self.console.absorb(bytes);
-                        self.watch.print(mark, bytes);
+                        self.options.watch.print(mark, bytes);
                     }
                     self.world.emit(&output);
                 }
@@ -305,10 +309,17 @@ impl<'a> Live<'a> {
 
     /// Whether a failure has been seen and the guest has had time for its last words.
     fn failed(&mut self) -> Option<Ending> {
-        let Failure { kind, title, place } = self.watch.failure()?.clone();
+        let Failure { kind, title, place } = self.options.watch.failure()?.clone();
+        if !self.options.end_on_failure {
+            return None;
+        }
         let now = self.machine.now();
         let deadline = *self.last_words.get_or_insert(now.plus(LAST_WORDS_NS));
-        (self.watch.is_complete() || now >= deadline).then_some(Ending::Failure { kind, title, place })
+        (self.options.watch.is_complete() || now >= deadline).then_some(Ending::Failure {
+            kind,
+            title,
+            place,
+        })
     }
 
     fn digest_if_due(&mut self) {
@@ -354,16 +365,20 @@ impl<'a> Live<'a> {
         mut ending: Ending,
         triple_fault: Option<boundary::TripleFault>,
         mismatch: Option<Box<Mismatch>>,
-        judge: impl FnOnce(&Ending, bool) -> u8,
+        judge: impl FnOnce(&Ending) -> u8,
     ) -> Outcome {
         // A failure whose last words never ended is still the reason, whatever ended the run.
-        if let Some(Failure { kind, title, place }) = self.watch.failure().cloned()
-            && matches!(ending, Ending::Reset | Ending::Hang | Ending::Limit | Ending::PowerOff)
+        if let Some(Failure { kind, title, place }) = self.options.watch.failure().cloned()
+            && matches!(
+                ending,
+                Ending::Reset | Ending::Hang | Ending::Limit | Ending::PowerOff | Ending::DebugExit(_)
+            )
         {
             ending = Ending::Failure { kind, title, place };
         }
-        let misses_expected = self.watch.misses_expected();
-        if misses_expected && matches!(ending, Ending::PowerOff | Ending::Reset | Ending::DebugExit(_)) {
+        if self.options.watch.misses_expected()
+            && matches!(ending, Ending::PowerOff | Ending::Reset | Ending::DebugExit(_))
+        {
             let title = "the run is over and the text of --expect was not seen".to_owned();
             ending = Ending::Failure { kind: FailureKind::ExpectMissing, title, place: self.machine.mark() };
         }
@@ -376,7 +391,7 @@ impl<'a> Live<'a> {
                 virtual_time,
                 digest: Some(digest),
                 console: self.console,
-                exit_status: judge(&ending, misses_expected),
+                exit_status: judge(&ending),
                 ending: ending.clone(),
             };
             let result = writer.finish(&end);
@@ -388,9 +403,9 @@ impl<'a> Live<'a> {
             virtual_time,
             digest,
             console: self.console,
+            machine: self.machine,
             triple_fault,
             mismatch,
-            misses_expected,
             trace_trouble: self.trace_trouble,
         }
     }

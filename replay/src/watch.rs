@@ -21,7 +21,7 @@ pub enum FailOn {
 
 /// A test of a console line: `--fail` and `--expect` come as compiled patterns of whatever kind the caller
 /// has.
-pub type Pattern = Box<dyn Fn(&str) -> bool + Send>;
+pub type Pattern = Box<dyn Fn(&[u8]) -> bool + Send>;
 
 /// A failure that was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct Watch {
     fail_on: FailOn,
     fail: Option<Pattern>,
     expect: Option<Pattern>,
-    line: String,
+    line: Vec<u8>,
     expected_seen: bool,
     failure: Option<Failure>,
     /// The last line that belongs to the report of the failure has been printed.
@@ -63,7 +63,7 @@ impl Watch {
             fail_on,
             fail,
             expect,
-            line: String::new(),
+            line: Vec::new(),
             expected_seen: false,
             failure: None,
             complete: false,
@@ -81,7 +81,7 @@ impl Watch {
                 b'\r' => {}
                 _ if self.line.len() >= LONGEST_LINE => self.line.clear(),
                 _ => {
-                    self.line.push(char::from(byte));
+                    self.line.push(byte);
                     continue;
                 }
             }
@@ -98,13 +98,15 @@ impl Watch {
             && self.failure.is_none()
             && fail(&self.line)
         {
-            let title = format!("`{}` matches --fail", without_time_stamp(&self.line));
+            let title =
+                format!("`{}` matches --fail", without_time_stamp(&String::from_utf8_lossy(&self.line)));
             self.failure = Some(Failure { kind: FailureKind::FailText, title, place });
         }
     }
 
-    fn kernel_line(&mut self, place: Mark, line: &str) {
-        let text = without_time_stamp(line);
+    fn kernel_line(&mut self, place: Mark, line: &[u8]) {
+        let whole = String::from_utf8_lossy(line);
+        let text = without_time_stamp(&whole);
         if let Some(expect) = &self.expect {
             self.expected_seen |= expect(line);
         }
@@ -224,8 +226,9 @@ mod tests {
 
     #[test]
     fn asked_for_text_is_seen_in_an_unfinished_line() {
-        let contains =
-            |word: &'static str| -> Option<Pattern> { Some(Box::new(move |line| line.contains(word))) };
+        let contains = |word: &'static str| -> Option<Pattern> {
+            Some(Box::new(move |line| String::from_utf8_lossy(line).contains(word)))
+        };
         let mut watch = Watch::new(FailOn::Oops, contains("bad"), contains("login:"));
         assert!(watch.misses_expected());
         watch.print(Mark::default(), b"host login: ");

@@ -1,1 +1,32 @@
-fn main() {}
+//! The program `vkernel`: arguments in, a subcommand run, an exit status out.
+
+mod affinity;
+mod args;
+mod boot;
+mod config;
+mod demo;
+mod dispatch;
+mod exit;
+mod generate;
+mod ls;
+mod pidfile;
+mod pin;
+mod replay;
+mod report;
+mod rm;
+mod say;
+mod text;
+mod trace_events;
+mod trace_info;
+mod trace_pack;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let status = match args::parse(std::env::args_os().skip(1).collect()) {
+        Ok(command) => dispatch::run(command),
+        Err(args::Stop::Print(text)) => say::print(&text).map(|()| exit::ExitStatus::Good),
+        Err(args::Stop::Error(error)) => Err(error),
+    };
+    status.unwrap_or_else(|error| say::error(&error)).into()
+}

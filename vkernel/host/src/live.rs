@@ -93,7 +93,7 @@ impl Host {
 
     /// Everything that is known without asking the system.
     fn collect(&mut self, arrivals: &mut Vec<Arrival>) {
-        arrivals.extend(self.output_failure.take().map(Arrival::Stop));
+        arrivals.extend(self.output_failure.take().map(|reason| stop(libc::SIGPIPE, &reason)));
         if let Some(counts) = self.signals.take() {
             self.signalled(&counts, arrivals);
         }
@@ -117,12 +117,12 @@ impl Host {
             self.is_power_button_pressed = true;
             (self.message)("caught SIGTERM: the guest is asked to shut down; another one ends it at once");
             arrivals.push(Arrival::Input(Input::PowerButton));
-            arrivals.extend((counts.of(libc::SIGTERM) > 1).then(|| Arrival::Stop("SIGTERM".to_owned())));
+            arrivals.extend((counts.of(libc::SIGTERM) > 1).then(|| stop(libc::SIGTERM, "SIGTERM")));
         } else if counts.of(libc::SIGTERM) > 0 {
-            arrivals.push(Arrival::Stop("SIGTERM".to_owned()));
+            arrivals.push(stop(libc::SIGTERM, "SIGTERM"));
         }
         for (signal, name) in [(libc::SIGINT, "SIGINT"), (libc::SIGHUP, "SIGHUP")] {
-            arrivals.extend((counts.of(signal) > 0).then(|| Arrival::Stop(name.to_owned())));
+            arrivals.extend((counts.of(signal) > 0).then(|| stop(signal, name)));
         }
     }
 
@@ -176,7 +176,16 @@ impl Host {
     }
 }
 
+/// The end of a run, by a signal.
+fn stop(signal: i32, reason: &str) -> Arrival {
+    Arrival::Stop { signal: signal as u8, reason: reason.to_owned() }
+}
+
 impl World for Host {
+    fn notice(&mut self, message: &str) {
+        (self.message)(message);
+    }
+
     fn arrivals(&mut self, wait: Duration) -> Vec<Arrival> {
         let mut arrivals = Vec::new();
         self.collect(&mut arrivals);

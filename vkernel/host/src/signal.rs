@@ -264,15 +264,19 @@ fn stop() {
 
 extern "C" fn fatal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     terminal::restore();
-    reinstate(signal);
-    // SAFETY: the kernel passes a complete siginfo_t; raise is async-signal-safe.
+    // SAFETY: the kernel passes a complete siginfo_t.
+    let code = unsafe { (*info).si_code };
+    let is_fault = code > 0 && matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE);
+    if is_fault {
+        // It comes again by itself, with its address, when the instruction is repeated; the handler that was
+        // there before knows a stack overflow when it sees one.
+        reinstate(signal);
+        return;
+    }
+    // SAFETY: both are async-signal-safe. The signal is blocked here and comes after the handler; the action is
+    // the default one because that earlier handler takes a signal that was sent for a fault, and returns.
     unsafe {
-        let is_fault = matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE)
-            && (*info).si_code > 0;
-        // A fault comes again by itself, with its address, when the instruction is repeated. Anything else
-        // must be sent again; it is blocked here and comes after the handler.
-        if !is_fault {
-            libc::raise(signal);
-        }
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
     }
 }

@@ -62,6 +62,12 @@ impl Interrupt {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    /// The flag behind it, for a signal handler.
+    #[must_use]
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+
     /// Takes the request back.
     pub fn clear(&self) {
         self.0.store(false, Ordering::Relaxed);
@@ -198,6 +204,11 @@ impl Machine {
     #[must_use]
     pub fn system(&self) -> &System {
         &self.sys
+    }
+
+    /// Touches all of RAM, so that the host backs it before the guest runs.
+    pub fn prefault(&mut self) {
+        self.sys.mem.prefault();
     }
 
     /// For tests that damage a machine on purpose: RAM, behind all bookkeeping.

@@ -23,6 +23,9 @@ pub struct Schedule {
 }
 persist!(Schedule { current, counts_left, pauses_left, ordinals; skip: rules, seed });
 
+/// Logarithm of the shortest perturbed quantum.
+const SHORTEST_LOG2: u32 = 4;
+
 /// What a perturbation applies to; part of its key.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
@@ -67,16 +70,12 @@ impl Schedule {
             self.pauses_left = self.rules.pauses_per_quantum;
             return;
         }
-        // Three quanta in four keep their length; the fourth is anything from a handful of counts to twice
-        // the base, evenly in the logarithm, so that both close races and long stalls occur.
+        // Evenly in the logarithm, from a handful of counts to twice the base: close races need short quanta,
+        // starvation needs long ones, and neither is rare.
         let quantum = draw(self.seed, Kind::Quantum, vcpu, ordinal);
-        self.counts_left = if quantum & 3 != 0 {
-            base
-        } else {
-            let octaves = u64::from((2 * base).ilog2()) - 3;
-            let octave = 8 << ((quantum >> 2) % octaves);
-            octave + (quantum >> 32) % octave
-        };
+        let octaves = u64::from((2 * base).ilog2() - SHORTEST_LOG2);
+        let octave = 1 << (u64::from(SHORTEST_LOG2) + quantum % octaves);
+        self.counts_left = octave + (quantum >> 32) % octave;
         let pauses = draw(self.seed, Kind::Pauses, vcpu, ordinal);
         self.pauses_left = 1 + (pauses % u64::from(2 * self.rules.pauses_per_quantum)) as u32;
     }

@@ -51,6 +51,13 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Writes to every page what it holds already, so that the host backs it.
+    pub fn prefault(&mut self) {
+        for page in self.ram.chunks_mut(PAGE_BYTES) {
+            page[0] = std::hint::black_box(page[0]);
+        }
+    }
+
     /// Zeroed RAM of `bytes`, which must be a multiple of the page size.
     ///
     /// # Panics

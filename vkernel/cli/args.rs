@@ -1,0 +1,201 @@
+//! The command line, as data. Nothing here touches a file, the environment or the terminal; `config` does that.
+//!
+//! `vkernel [options] KERNEL` is `vkernel boot [options] KERNEL`, so that vkernel(7)'s synopsis works as printed.
+
+pub mod boot;
+pub mod environment;
+pub mod later;
+pub mod qemu;
+pub mod traces;
+pub mod values;
+
+use crate::exit::{ExitStatus, Refused, usage};
+use boot::{BootArgs, Environment};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use traces::{DemoArgs, LsArgs, PinArgs, ReplayArgs, RmArgs, TraceCommand};
+
+/// Boots an unmodified x86-64 kernel in one Linux process, records it, and replays it bit for bit
+///
+/// vkernel runs an unmodified x86-64 kernel inside one ordinary Linux process: no /dev/kvm, no root, no change to the
+/// guest. Every boot is recorded, and what happened can be replayed bit for bit, on another machine, years later.
+///
+/// Without a subcommand, boot is meant: vkernel bzImage. The guest's console is this terminal, or whatever stdin and
+/// stdout are; all that vkernel itself says goes to stderr.
+#[derive(Parser, Debug)]
+#[command(name = "vkernel", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(override_usage = "vkernel [boot] [OPTIONS] KERNEL\n       vkernel COMMAND ...")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Boot a kernel and record it; this is the default
+    ///
+    /// Boots a kernel, with its console on this terminal, and records it. Recordings are kept under $VKERNEL_DIR, else
+    /// $XDG_DATA_HOME/vkernel, else ~/.local/share/vkernel.
+    Boot(Box<BootArgs>),
+    /// Replay a recording and check that it is the same run
+    ///
+    /// Replays a recording: the console is printed again, and every landmark and digest is checked. The exit status is
+    /// that of the recorded run if all agree.
+    Replay(ReplayArgs),
+    /// Look at, check or pack a recording
+    #[command(subcommand)]
+    Trace(TraceCommand),
+    /// List the recordings
+    Ls(LsArgs),
+    /// Remove recordings
+    ///
+    /// Removes recordings. A pinned one is only removed with --force. Of one made with --trace FILE only the entry in
+    /// the list is removed, not the file.
+    Rm(RmArgs),
+    /// Keep recordings from being removed
+    ///
+    /// Keeps recordings from being removed, by vkernel rm and by age.
+    Pin(PinArgs),
+    /// Record, replay and explain a boot that fails
+    ///
+    /// Boots the built-in demonstration kernel with one seed after the other until a race in it kills it, replays and
+    /// verifies that recording, and explains what happened and what to type next.
+    Demo(DemoArgs),
+    /// Write the manual page or the completions
+    #[command(hide = true)]
+    Generate(GenerateArgs),
+    /// Subcommands that are not built yet.
+    #[command(external_subcommand)]
+    Unknown(Vec<OsString>),
+}
+
+/// The arguments of `vkernel generate`.
+#[derive(Args, Debug)]
+pub struct GenerateArgs {
+    /// What to write
+    #[arg(value_enum)]
+    pub what: Generated,
+    /// The directory to write to
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub directory: PathBuf,
+}
+
+/// What `vkernel generate` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Generated {
+    /// vkernel.1
+    Man,
+    /// vkernel.bash, _vkernel and vkernel.fish
+    Completions,
+}
+
+/// The whole command, for help, manual page and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// The subcommand `boot`.
+pub fn boot_command() -> clap::Command {
+    command().find_subcommand("boot").expect("boot is a subcommand").clone()
+}
+
+/// Parses the arguments that follow the program's name. An `Err` says what to print where and with which status to
+/// exit; help and version are such an `Err` too.
+pub fn parse(arguments: Vec<OsString>) -> Result<Command, Stop> {
+    let arguments = with_subcommand(arguments);
+    if arguments.first().is_some_and(|first| first == "boot")
+        && let Some(hint) = qemu::hint(&arguments[1..], &boot_command())
+    {
+        return Err(Stop::Error(usage(hint)));
+    }
+    let matches = command().try_get_matches_from(std::iter::once("vkernel".into()).chain(arguments));
+    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| stop(&error))?;
+    match cli.command {
+        Command::Unknown(words) => Err(Stop::Error(later::unknown_subcommand(&words))),
+        Command::Trace(TraceCommand::Unknown(words)) => {
+            Err(Stop::Error(later::unknown_trace_subcommand(&words)))
+        }
+        Command::Boot(boot) => {
+            later::refuse_options(&boot.later).map_err(Stop::Error)?;
+            if boot.kernel.is_none() {
+                return Err(Stop::Error(no_kernel()));
+            }
+            Ok(Command::Boot(boot))
+        }
+        command => Ok(command),
+    }
+}
+
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub enum Stop {
+    /// Help or version, for stdout; good.
+    Print(String),
+    /// An error.
+    Error(anyhow::Error),
+}
+
+/// Puts `boot` in front unless the first argument is a subcommand, or asks for help or version of the whole.
+fn with_subcommand(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let is_word_of_ours = |first: &OsString| {
+        let first = first.to_str().unwrap_or_default();
+        ["-h", "--help", "-V", "--version", "help"].contains(&first)
+            || later::SUBCOMMANDS.iter().any(|later| later.0 == first)
+            || command().get_subcommands().any(|known| known.get_name() == first)
+    };
+    match arguments.first() {
+        Some(first) if is_word_of_ours(first) => {
+            if first == "help" {
+                arguments[0] = "--help".into();
+            }
+        }
+        _ => arguments.insert(0, "boot".into()),
+    }
+    arguments
+}
+
+/// The usage, which is all the answer that a bare `vkernel` needs.
+fn no_kernel() -> anyhow::Error {
+    usage(
+        "no KERNEL given\n\
+         usage: vkernel [boot] [OPTIONS] KERNEL     boot a bzImage, vmlinux, PVH or Multiboot kernel\n\
+         \x20      vkernel demo                        see a failing boot recorded, replayed and explained\n\
+         \x20      vkernel replay|trace|ls|rm|pin ...  work with recordings\n\
+         Options and commands: vkernel --help",
+    )
+}
+
+/// clap's own errors, in our form: one line, exit status 129.
+fn stop(error: &clap::Error) -> Stop {
+    let rendered = error.render().to_string();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Print(rendered),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let message = format!("which one?\n{}", rendered.trim_end());
+            Stop::Error(Refused { status: ExitStatus::Usage, message: message.into() }.into())
+        }
+        _ => Stop::Error(usage(one_line(&rendered))),
+    }
+}
+
+/// What clap says before it comes to the usage, joined to a line.
+fn one_line(rendered: &str) -> String {
+    let said = rendered.split("\nUsage:").next().unwrap_or_default();
+    let said = said.split("\nFor more information").next().unwrap_or_default();
+    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines: Vec<&str> = lines.map(|line| line.trim_start_matches("error: ")).collect();
+    let joined = lines.join("; ").replace(":; ", ": ");
+    format!("{joined}; see vkernel --help")
+}
+
+/// Parses one `-e`.
+fn environment_words(text: &str) -> Result<Environment, String> {
+    environment::words(text).map(Environment)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! People type what they know. QEMU's options get a one-line translation instead of a parser's puzzlement:
+//! `-smp 2` would otherwise be `-s -m p`.
+
+use clap::Command;
+use std::ffi::OsString;
+
+/// QEMU's options and what to write here instead. Those that are the same here (`-m`, `-s` aside) are missing.
+const TRANSLATIONS: &[(&[&str], &str)] = &[
+    (&["kernel"], "the kernel is named without an option: vkernel KERNEL"),
+    (&["append"], "write --append STRING"),
+    (&["initrd"], "write --initrd FILE"),
+    (&["smp"], "write -n CPUS"),
+    (&["nographic", "display", "curses", "vga"], "leave it out: the console is always this terminal"),
+    (
+        &["serial", "chardev", "monitor", "mon", "qmp", "debugcon"],
+        "leave it out: the serial port, port 0xe9 and VGA text are always this terminal",
+    ),
+    (&["enable-kvm", "accel", "tb-size"], "leave it out: no kvm is used; --engine chooses how to execute"),
+    (&["cpu"], "leave it out: every guest sees the same documented CPU, which is what makes replay possible"),
+    (&["machine", "M"], "leave it out: there is one machine, a small PC"),
+    (&["no-reboot"], "write --no-reboot"),
+    (&["no-shutdown"], "leave it out: power-off ends the run, and the recording keeps everything"),
+    (&["gdb", "S"], "gdb is not built in yet; the boot is recorded, so it will open in it later"),
+    (&["icount"], "leave it out: every instruction is always counted"),
+    (&["rtc"], "write --clock virtual or --clock host"),
+    (&["seed"], "write --seed N"),
+    (&["pidfile"], "write -p FILE"),
+    (&["daemonize"], "use your shell: vkernel KERNEL </dev/null >log 2>&1 &"),
+    (
+        &["drive", "hda", "hdb", "hdc", "hdd", "blockdev", "sda", "snapshot", "virtfs", "fsdev"],
+        "disks come later; --initrd takes a directory",
+    ),
+    (&["cdrom", "boot", "bios", "pflash", "fda", "fdb"], "disks, CDs and firmware come later; name a KERNEL"),
+    (&["net", "netdev", "nic"], "the network comes later"),
+    (&["device"], "leave it out: the devices are fixed; pvpanic and debug exit (port 0xf4) are always there"),
+    (
+        &["object", "global", "mem-prealloc"],
+        "there is no such thing here; -m sets the memory and -z touches it",
+    ),
+    (&["d", "D", "trace"], "leave it out: every boot is recorded, see vkernel trace info latest"),
+    (
+        &["name", "uuid", "smbios", "fw_cfg", "dtb", "readconfig", "loadvm", "incoming", "usb", "k"],
+        "there is no such thing here",
+    ),
+];
+
+/// The message for the first argument that is QEMU's and not ours. `command` is ours, and says which arguments are
+/// only values of the option before them. `-kernel=x` and `--kernel` are meant like `-kernel`.
+pub fn hint(arguments: &[OsString], command: &Command) -> Option<String> {
+    let mut is_value = false;
+    for argument in arguments {
+        let text = argument.to_string_lossy();
+        if std::mem::take(&mut is_value) {
+            continue;
+        }
+        if text == "--" {
+            return None;
+        }
+        if takes_value(&text, command) {
+            is_value = true;
+            continue;
+        }
+        if let Some(advice) = translation(&text, command) {
+            return Some(format!("{text} is an option of QEMU: {advice}"));
+        }
+    }
+    None
+}
+
+fn translation(text: &str, command: &Command) -> Option<&'static str> {
+    let name = text.strip_prefix('-')?;
+    let (name, is_long) = name.strip_prefix('-').map_or((name, false), |long| (long, true));
+    let name = name.split('=').next()?;
+    let is_ours = is_long && command.get_arguments().any(|ours| ours.get_long() == Some(name));
+    let found = TRANSLATIONS.iter().find(|(names, _)| names.contains(&name));
+    found.filter(|_| !is_ours).map(|(_, advice)| *advice)
+}
+
+/// Whether an argument is one of our options without its value, which is then the next argument.
+fn takes_value(text: &str, command: &Command) -> bool {
+    command.get_arguments().any(|ours| {
+        let named = match (ours.get_long(), ours.get_short()) {
+            (Some(long), _) if text.strip_prefix("--") == Some(long) => true,
+            (_, Some(short)) => {
+                text.len() == 2 && text.strip_prefix('-').is_some_and(|rest| rest.starts_with(short))
+            }
+            _ => false,
+        };
+        named && ours.get_action().takes_values() && !ours.is_require_equals_set()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::boot_command;
+    use super::*;
+
+    fn hint_of(line: &str) -> Option<String> {
+        hint(&line.split(' ').map(OsString::from).collect::<Vec<_>>(), &boot_command())
+    }
+
+    #[test]
+    fn qemus_options_are_translated() {
+        for (line, expected) in [
+            ("-kernel bzImage", "vkernel KERNEL"),
+            ("--kernel bzImage", "vkernel KERNEL"),
+            ("bzImage -append quiet", "--append STRING"),
+            ("-m 1g -smp 2 bzImage", "-n CPUS"),
+            ("-initrd i", "--initrd FILE"),
+            ("-nographic", "this terminal"),
+            ("-serial mon:stdio", "this terminal"),
+            ("-enable-kvm", "no kvm"),
+            ("-cpu=host", "documented CPU"),
+            ("-no-reboot", "--no-reboot"),
+            ("-drive file=x", "disks come later"),
+        ] {
+            let hint = hint_of(line).unwrap_or_default();
+            assert!(hint.contains(expected), "{line}: {hint}");
+        }
+    }
+
+    #[test]
+    fn what_is_ours_or_only_a_value_is_let_through() {
+        for line in [
+            "-m 1g -n 2 --initrd i --append x bzImage",
+            "--append -kernel bzImage",
+            "-p -smp bzImage",
+            "--no-reboot bzImage",
+            "--append=-cpu bzImage",
+            "-svz bzImage",
+            "kernel",
+            "-- -kernel",
+            "",
+        ] {
+            assert_eq!(hint_of(line), None, "{line}");
+        }
+    }
+}

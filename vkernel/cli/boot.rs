@@ -1,0 +1,228 @@
+//! `vkernel boot`: a live run, recorded unless told otherwise, with its verdict at the end.
+
+use crate::args::boot::{Clock, Engine, FailOn, Keep, OnFail};
+use crate::args::values::Limit;
+use crate::config::{BootConfig, Judgement, Recording, refuse};
+use crate::exit::ExitStatus;
+use crate::{report, say};
+use anyhow::{Context, Result};
+use boundary::{Boot, Image, PowerOn, World};
+use host::{Host, HostOptions};
+use machine::{EngineKind, Interrupt, Machine};
+use recorder::{DEFAULT_LIMIT_BYTES, Ending, ImageSet, Meta, Store, TraceWriter, image_id};
+use replay::{Live, LiveOptions, Outcome, Watch};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// 2026-01-01: what the real-time clock of a run under the virtual clock starts from.
+pub const VIRTUAL_RTC_START_S: u64 = 1_767_225_600;
+/// Counts between two comparisons in lockstep.
+pub const LOCKSTEP_COUNTS: u64 = 1000;
+
+/// A recording that is being made, or was.
+pub struct Recorded {
+    /// What a TRACE argument calls it.
+    pub name: String,
+    /// Its file.
+    pub path: PathBuf,
+    store: Option<Store>,
+    keep: Keep,
+}
+
+/// Boots.
+///
+/// # Errors
+/// When the host refuses something; never for what the guest does.
+pub fn run(config: BootConfig) -> Result<ExitStatus> {
+    let interrupt = Interrupt::default();
+    let options = HostOptions { interrupt: Some(interrupt.flag()), ..HostOptions::default() };
+    let mut host = Host::open(options)?;
+    let clock = config.clock.unwrap_or(if host.is_live() { Clock::Host } else { Clock::Virtual });
+    let images = image_set(&config);
+    let power_on = power_on(&config, clock, &host);
+    let mut machine = Machine::new(&power_on, &images, engine(config.engine))?;
+    if config.prefault {
+        machine.prefault();
+    }
+    let (writer, recorded) = begin_recording(&config, &power_on, &images, &mut host)?;
+    let live_options = LiveOptions {
+        clock: match clock {
+            Clock::Virtual => replay::Clock::Virtual,
+            Clock::Host => replay::Clock::Host,
+        },
+        limit: config.judgement.limit.map(|limit| match limit {
+            Limit::Time(time) => replay::Limit::Time(time),
+            Limit::Instructions(icount) => replay::Limit::Icount(icount),
+        }),
+        reboot: !config.no_reboot,
+        end_on_failure: config.judgement.on_fail == OnFail::Exit,
+        watch: watch(&config.judgement),
+        interrupt,
+    };
+    let symbols = report::Symbols::load(&config.symbols, &config.images[0].bytes);
+    let on_report = Box::new(|machine: &Machine| say::block(&report::registers(machine, &symbols)));
+    let ok_exit = config.judgement.ok_exit;
+    let live = Live::new(machine, &mut host, &images, writer, live_options, on_report);
+    let outcome = live.run(|ending| judge(ending, ok_exit).code());
+    drop(host);
+    let status = judge(&outcome.ending, ok_exit);
+    say_verdict(&outcome, status, recorded.as_ref(), &symbols);
+    keep_or_remove(recorded, status, &outcome)?;
+    Ok(status)
+}
+
+/// How a choice on the command line is called in the machine.
+pub fn engine(engine: Engine) -> EngineKind {
+    match engine {
+        Engine::Interp => EngineKind::Interp,
+        Engine::Reference => EngineKind::Reference,
+        Engine::Lockstep => EngineKind::Lockstep { slice_counts: LOCKSTEP_COUNTS },
+    }
+}
+
+fn image_set(config: &BootConfig) -> ImageSet {
+    let mut images = ImageSet::default();
+    for file in &config.images {
+        images.insert(file.bytes.clone());
+    }
+    images
+}
+
+/// The description of the machine.
+fn power_on(config: &BootConfig, clock: Clock, host: &Host) -> PowerOn {
+    let image = |file: &crate::config::LoadedFile| Image {
+        role: file.role,
+        id: image_id(&file.bytes),
+        length_bytes: file.bytes.len() as u64,
+        name: file.name.clone(),
+        command_line: file.command_line.clone(),
+    };
+    let boot = Boot {
+        protocol: config.protocol,
+        command_line: config.command_line.clone(),
+        images: config.images.iter().map(image).collect(),
+    };
+    let rtc_start_s = match clock {
+        Clock::Virtual => VIRTUAL_RTC_START_S,
+        Clock::Host => host.wall_clock_ns() / 1_000_000_000,
+    };
+    machine::power_on(config.topology, config.ram_bytes, config.seed, rtc_start_s, boot)
+}
+
+fn watch(judgement: &Judgement) -> Watch {
+    let fail_on = match judgement.fail_on {
+        FailOn::Panic => replay::FailOn::Panic,
+        FailOn::Oops => replay::FailOn::Oops,
+        FailOn::Warn => replay::FailOn::Warn,
+    };
+    let fail: Vec<_> = judgement.fail.iter().map(|pattern| pattern.regex.clone()).collect();
+    let fail: Option<replay::Pattern> = if fail.is_empty() {
+        None
+    } else {
+        Some(Box::new(move |line| fail.iter().any(|regex| regex.is_match(line))))
+    };
+    let expect = judgement.expect.as_ref().map(|pattern| pattern.regex.clone());
+    let expect = expect.map(|regex| -> replay::Pattern { Box::new(move |line| regex.is_match(line)) });
+    Watch::new(fail_on, fail, expect)
+}
+
+/// What this recording is, for people.
+pub fn meta() -> Meta {
+    let started_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    Meta {
+        vkernel_version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_s,
+        command_line: std::env::args().collect(),
+        executable: None,
+    }
+}
+
+fn begin_recording(
+    config: &BootConfig,
+    power_on: &PowerOn,
+    images: &ImageSet,
+    host: &mut Host,
+) -> Result<(Option<TraceWriter>, Option<Recorded>)> {
+    let kernel_name = &config.images[0].name;
+    let advice = "--no-record runs without a recording; VKERNEL_DIR names another place for it";
+    let (name, writer, store, keep) = match &config.recording {
+        Recording::Off => return Ok((None, None)),
+        Recording::InStore { store, keep } => {
+            let (name, writer) = store
+                .record(kernel_name, power_on, &meta(), images)
+                .with_context(|| format!("cannot record ({advice})"))?;
+            (name, writer, Some(store.clone()), *keep)
+        }
+        Recording::InFile { path, store: Some(store), keep } => {
+            let (writer, trouble) =
+                store.record_at(path, kernel_name, power_on, &meta(), images).map_err(refuse)?;
+            if let Some(trouble) = trouble {
+                host.notice(&format!("the images are not kept, replaying needs --image: {trouble}"));
+            }
+            (path.display().to_string(), writer, None, *keep)
+        }
+        Recording::InFile { path, store: None, keep } => {
+            let writer = TraceWriter::replace(path, power_on, &meta())?;
+            host.notice("there is no store to keep the images in: replaying this trace needs --image");
+            (path.display().to_string(), writer, None, *keep)
+        }
+    };
+    let path = writer.path().to_path_buf();
+    Ok((Some(writer), Some(Recorded { name, path, store, keep })))
+}
+
+/// The exit status that an ending means.
+pub fn judge(ending: &Ending, ok_exit: Option<u32>) -> ExitStatus {
+    match ending {
+        Ending::PowerOff | Ending::Reset => ExitStatus::Good,
+        Ending::DebugExit(value) => ExitStatus::of_debug_exit(*value, ok_exit),
+        Ending::Failure { .. } | Ending::Limit | Ending::Hang => ExitStatus::GuestFailed,
+        Ending::Quit => ExitStatus::Good,
+        Ending::Signal(signal) => ExitStatus::Signal(*signal),
+        Ending::HostTrouble { .. } => ExitStatus::HostTrouble,
+    }
+}
+
+/// Says on stderr what came of it: one line for a good run, the closing paragraph for a failed one.
+fn say_verdict(
+    outcome: &Outcome,
+    status: ExitStatus,
+    recorded: Option<&Recorded>,
+    symbols: &report::Symbols,
+) {
+    let name = recorded.map(|recorded| recorded.name.as_str());
+    if status == ExitStatus::Good {
+        let kept = name.map_or_else(String::new, |name| format!("; recorded as {name}"));
+        say::line(&format!("{} at {} ({}){kept}", outcome.ending, outcome.mark, outcome.virtual_time));
+    } else {
+        say::block(&report::closing_paragraph(outcome, name, symbols));
+    }
+}
+
+/// `--keep`, and the store's limit.
+fn keep_or_remove(recorded: Option<Recorded>, status: ExitStatus, outcome: &Outcome) -> Result<()> {
+    let Some(Recorded { name, path, store, keep }) = recorded else { return Ok(()) };
+    let wanted = match keep {
+        Keep::All => true,
+        Keep::Failed => status != ExitStatus::Good,
+        Keep::None => false,
+    };
+    if outcome.trace_trouble.is_some() {
+        return Ok(());
+    }
+    match (wanted, store) {
+        (true, Some(store)) => {
+            store.retain(DEFAULT_LIMIT_BYTES, meta().started_s)?;
+        }
+        (true, None) => {}
+        (false, Some(store)) => {
+            store.remove(&name)?;
+            store.sweep_images(meta().started_s)?;
+        }
+        (false, None) => {
+            std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?
+        }
+    }
+    Ok(())
+}

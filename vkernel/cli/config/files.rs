@@ -1,0 +1,126 @@
+//! The files that a boot names: kernel, initrds, modules, symbols.
+//!
+//! A kernel that is missing or none is no verdict on a commit, hence status 125; a wrong path in another option is a
+//! mistake of the command line, which `git bisect run` should stop at.
+
+use super::LoadedFile;
+use crate::args::boot::GuestArgs;
+use crate::exit::{cannot_judge, usage};
+use anyhow::Result;
+use boundary::{BootProtocol, Role};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// Reads KERNEL and finds out how it is entered.
+pub fn kernel(path: &Path, ram_bytes: u64) -> Result<(LoadedFile, BootProtocol)> {
+    let name = path.display().to_string();
+    let bytes = if name == "demo:" {
+        crate::demo::kernel_bytes()
+    } else {
+        read(path, ram_bytes).map_err(|problem| cannot_judge(format!("KERNEL {name}: {problem}")))?
+    };
+    let protocol =
+        machine::boot::probe(&bytes).map_err(|error| cannot_judge(format!("KERNEL {name}: {error}")))?;
+    Ok((LoadedFile { role: Role::Kernel, name, bytes, command_line: String::new() }, protocol))
+}
+
+/// The kernel, and the initrds and modules after it.
+pub fn images(
+    kernel: LoadedFile,
+    protocol: BootProtocol,
+    guest: &GuestArgs,
+    ram_bytes: u64,
+) -> Result<Vec<LoadedFile>> {
+    let is_linux = matches!(protocol, BootProtocol::LinuxBzImage | BootProtocol::LinuxElf);
+    if is_linux && !guest.module.is_empty() {
+        return Err(usage("--module is for Multiboot and PVH kernels, and this is Linux: use --initrd"));
+    }
+    let mut images = vec![kernel];
+    let is_none = |path: &PathBuf| path.as_os_str() == "none";
+    if guest.initrd.iter().any(is_none) {
+        if guest.initrd.len() > 1 {
+            return Err(usage(
+                "--initrd none contradicts the other --initrd (a file of that name is ./none)",
+            ));
+        }
+    } else {
+        for path in &guest.initrd {
+            images.push(initrd(path, ram_bytes)?);
+        }
+    }
+    for module in &guest.module {
+        images.push(read_module(module, ram_bytes)?);
+    }
+    Ok(images)
+}
+
+fn initrd(path: &Path, ram_bytes: u64) -> Result<LoadedFile> {
+    let bytes = if path.is_dir() {
+        host::initrd::pack_directory(path).map_err(|error| usage(format!("--initrd: {error}")))?
+    } else {
+        read(path, ram_bytes).map_err(|problem| usage(format!("--initrd {}: {problem}", path.display())))?
+    };
+    Ok(LoadedFile {
+        role: Role::Initrd,
+        name: path.display().to_string(),
+        bytes,
+        command_line: String::new(),
+    })
+}
+
+/// `--module FILE[:CMDLINE]`. A path may contain colons, so a file of the whole name goes first.
+fn read_module(argument: &Path, ram_bytes: u64) -> Result<LoadedFile> {
+    let text = argument.to_str().filter(|_| !argument.exists());
+    let (path, command_line) = match text.and_then(|text| text.split_once(':')) {
+        Some((path, command_line)) => (Path::new(path), command_line),
+        None => (argument, ""),
+    };
+    let bytes =
+        read(path, ram_bytes).map_err(|problem| usage(format!("--module {}: {problem}", path.display())))?;
+    let name = path.display().to_string();
+    Ok(LoadedFile { role: Role::Module, name, bytes, command_line: command_line.to_owned() })
+}
+
+/// Checks that files of symbols are there. They are read when a name is first wanted.
+pub fn check_symbols(paths: &[PathBuf]) -> Result<()> {
+    for path in paths {
+        let opened = File::open(path).and_then(|file| file.metadata());
+        match opened {
+            Ok(metadata) if metadata.is_dir() => {
+                return Err(usage(format!(
+                    "--symbols {}: this is a directory; name the vmlinux in it",
+                    path.display()
+                )));
+            }
+            Ok(_) => {}
+            Err(error) => return Err(usage(format!("--symbols {}: {}", path.display(), explain(&error)))),
+        }
+    }
+    Ok(())
+}
+
+/// Reads a file that must fit into the guest's memory, which also ends the reading of /dev/zero.
+fn read(path: &Path, ram_bytes: u64) -> Result<Vec<u8>, String> {
+    let explain = |error: io::Error| explain(&error);
+    if fs::metadata(path).map_err(explain)?.is_dir() {
+        return Err("this is a directory; name a file in it".into());
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(explain)?;
+    file.take(ram_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(explain)?;
+    if bytes.len() as u64 > ram_bytes {
+        return Err(format!("larger than the guest's memory of {} MiB: raise -m", ram_bytes >> 20));
+    }
+    Ok(bytes)
+}
+
+/// The host's reason, and what to do.
+fn explain(error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound => "no such file; check the path",
+        io::ErrorKind::PermissionDenied => "permission denied; make it readable (chmod +r)",
+        _ => return error.to_string(),
+    };
+    advice.to_owned()
+}

@@ -1,0 +1,137 @@
+//! `vkernel trace info`: a recording summed up.
+
+use crate::args::traces::TraceInfoArgs;
+use crate::config::open_trace;
+use crate::exit::ExitStatus;
+use crate::say;
+use crate::text::{bytes, count, date, harmless, shell};
+use anyhow::Result;
+use boundary::{BootProtocol, Role};
+use recorder::{Ending, Tail, TraceInfo, TraceReader};
+use std::fmt::Write;
+
+/// Prints the summary. A damaged trace is summed up to its damage, and is host trouble.
+pub fn run(arguments: &TraceInfoArgs) -> Result<ExitStatus> {
+    let reader = open_trace(&arguments.trace)?;
+    let info = TraceInfo::of(&reader)?;
+    say::print(&summary(&reader, &info))?;
+    match info.damage {
+        Some(damage) => Err(damage.into()),
+        None => Ok(ExitStatus::Good),
+    }
+}
+
+/// Collects lines of a name and a value.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, name: &str, value: impl AsRef<str>) {
+        writeln!(self.0, "{name:<14}{}", value.as_ref()).expect("a String takes everything");
+    }
+}
+
+fn summary(reader: &TraceReader, info: &TraceInfo) -> String {
+    let mut lines = Lines::default();
+    add_recording(&mut lines, reader);
+    add_machine(&mut lines, reader);
+    add_run(&mut lines, reader, info);
+    add_size(&mut lines, reader, info);
+    lines.0
+}
+
+fn add_recording(lines: &mut Lines, reader: &TraceReader) {
+    let meta = reader.meta();
+    lines.add("trace", reader.path().display().to_string());
+    lines.add("recorded", date(meta.started_s));
+    lines.add("by", format!("vkernel {}, format {}", harmless(&meta.vkernel_version), reader.version()));
+    lines.add("command", shell(&meta.command_line));
+}
+
+fn add_machine(lines: &mut Lines, reader: &TraceReader) {
+    let machine = reader.power_on();
+    for image in &machine.boot.images {
+        let role = match image.role {
+            Role::Kernel => "kernel",
+            Role::Initrd => "initrd",
+            Role::Module => "module",
+        };
+        lines.add(role, format!("{} ({} bytes, {})", harmless(&image.name), image.length_bytes, image.id));
+    }
+    lines.add(
+        "protocol",
+        match machine.boot.protocol {
+            BootProtocol::LinuxBzImage => "Linux bzImage",
+            BootProtocol::LinuxElf => "Linux vmlinux",
+            BootProtocol::Pvh => "PVH",
+            BootProtocol::Multiboot1 => "Multiboot 1",
+        },
+    );
+    lines.add("command line", harmless(&machine.boot.command_line));
+    let topology = machine.topology;
+    lines.add(
+        "vcpus",
+        format!("{}:{}:{} (ncpus:lbits:cbits)", topology.vcpus, topology.thread_bits, topology.core_bits),
+    );
+    lines.add("memory", format!("{} MiB", machine.ram_bytes >> 20));
+    let perturbed = if machine.rules.perturb { "schedule perturbed" } else { "round robin" };
+    lines.add("seed", format!("{} ({perturbed})", machine.seed));
+    lines.add("guest's clock", format!("began at {}", date(machine.rtc_start_s)));
+    lines.add("model", machine.model.to_string());
+}
+
+fn add_run(lines: &mut Lines, reader: &TraceReader, info: &TraceInfo) {
+    // Only an idle machine under a host clock is woken.
+    let clock =
+        if info.events.contains_key("wake") { "host" } else { "virtual, or host without an idle moment" };
+    lines.add("clock", clock);
+    match reader.ending() {
+        Some(end) => {
+            lines.add(
+                "outcome",
+                format!("{} (exit status {})", harmless(&end.ending.to_string()), end.exit_status),
+            );
+            if let Ending::Failure { place, .. } = &end.ending {
+                lines.add("failed at", place.to_string());
+            }
+        }
+        None => lines.add("outcome", "unfinished: it is being recorded, or its recorder was killed"),
+    }
+    match &info.tail {
+        Tail::Complete | Tail::Open => {}
+        Tail::Torn { offset_bytes } => {
+            lines.add("tail", format!("the last chunk, at byte {offset_bytes}, is cut short"))
+        }
+        Tail::Damaged { offset_bytes, reason } => {
+            lines.add("tail", format!("damaged at byte {offset_bytes}: {reason}"))
+        }
+    }
+    let icount = info.last_mark.icount.0;
+    lines.add("last place", format!("{} ({} instructions)", info.last_mark, count(icount)));
+    if let Some(end) = reader.ending() {
+        lines.add("guest time", end.virtual_time.to_string());
+        lines.add("console", bytes(end.console.length_bytes));
+        if let Some(digest) = end.digest {
+            lines.add("digest", digest.to_string());
+        }
+    }
+}
+
+fn add_size(lines: &mut Lines, reader: &TraceReader, info: &TraceInfo) {
+    let events: u64 = info.events.values().sum();
+    lines.add("events", format!("{events} in {} chunks", info.event_chunks));
+    for (kind, number) in &info.events {
+        lines.add("", format!("{number:>10} {kind}"));
+    }
+    if let Some(time) = reader.ending().map(|end| end.virtual_time.0).filter(|time_ns| *time_ns > 0) {
+        let rate = info.landmarks() as f64 / (time as f64 / 1e9);
+        lines.add("landmarks", format!("{rate:.1} in a second of guest time"));
+    }
+    lines.add("size", format!("{} bytes without images", info.trace_bytes));
+    lines.add(
+        "",
+        format!("{} bytes as it is{}", info.file_bytes, if reader.is_packed() { ", packed" } else { "" }),
+    );
+    let images: u64 = reader.power_on().boot.images.iter().map(|image| image.length_bytes).sum();
+    lines.add("", format!("{} bytes with images", info.trace_bytes.saturating_add(images)));
+}
