@@ -6,6 +6,8 @@
 pub mod backtrace;
 pub mod report;
 pub mod symbols;
+#[cfg(test)]
+mod testing;
 
 pub use backtrace::{Frame, backtrace};
 pub use report::{FailureReport, failure_paragraph, vcpu_report, vcpus_report};

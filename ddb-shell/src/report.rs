@@ -251,3 +251,6 @@ fn failing_vcpu(machine: &Machine, symbols: &Symbols<'_>) -> usize {
     let vcpus = 0..machine.cpus().len();
     vcpus.clone().find(is_dying).or_else(|| vcpus.clone().find(runs)).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,6 +57,14 @@ impl<'data> Symbols<'data> {
         Symbols { table, lines: None, line_info: LineInfo::Absent, slide: 0 }
     }
 
+    /// Functions by name, address and length, for tests of what uses symbols.
+    #[cfg(test)]
+    pub(crate) fn of_functions(functions: &[(&str, u64, u64)]) -> Symbols<'data> {
+        let mut builder = Builder::default();
+        functions.iter().for_each(|&(name, vaddr, length)| builder.code(name, vaddr, length, Rank::Global));
+        Symbols::from_table(builder.finish())
+    }
+
     /// The symbols of a linked ELF file, 32-bit or 64-bit.
     ///
     /// # Errors
@@ -82,6 +90,21 @@ impl<'data> Symbols<'data> {
     #[must_use]
     pub fn from_kernel_memory(ram: &[u8]) -> Option<Symbols<'data>> {
         find_kallsyms(ram).map(Symbols::from_table)
+    }
+
+    /// The best symbols for a running guest whose RAM is `ram`: those of an ELF file (its `vmlinux`, or the kernel
+    /// itself) where KASLR has put them, else the kernel's own, else none.
+    #[must_use]
+    pub fn of_guest(elf: Option<Symbols<'data>>, ram: &[u8]) -> Symbols<'data> {
+        match elf {
+            // Only Linux says where it is; no other system's RAM needs to be searched.
+            Some(elf) if elf.address_of("linux_banner").is_none() => elf,
+            Some(elf) => match Symbols::from_kernel_memory(ram) {
+                Some(running) => elf.aligned_with(&running),
+                None => elf,
+            },
+            None => Symbols::from_kernel_memory(ram).unwrap_or_else(Symbols::none),
+        }
     }
 
     /// The same symbols for an image that runs `slide` bytes above the addresses it was linked for.

@@ -115,11 +115,7 @@ fn a_slide_moves_everything_and_can_be_taken_from_the_running_kernel() {
     assert_eq!(slid.lines_at(worker - 0x20_0000), linked.lines_at(worker));
     assert_eq!(slid.function_at(worker), None);
 
-    let kernel = |text| {
-        let mut builder = Builder::default();
-        builder.code("_text", text, 0, Rank::Global);
-        Symbols::from_table(builder.finish())
-    };
+    let kernel = |text| Symbols::of_functions(&[("_text", text, 0)]);
     let aligned = kernel(0xffff_ffff_8100_0000).aligned_with(&kernel(0xffff_ffff_9b40_0000));
     assert_eq!(aligned.slide(), 0x1a40_0000);
     assert_eq!(aligned.address_of("_text"), Some(0xffff_ffff_9b40_0000));

@@ -1,6 +1,7 @@
 //! Small tables made the way scripts/kallsyms.c lays them out, found again.
 
 use super::*;
+use crate::symbols::Symbols;
 
 /// The order of the tables.
 #[derive(Clone, Copy, PartialEq)]
@@ -140,6 +141,19 @@ fn names_and_running_addresses_are_found_in_every_layout() {
             assert_eq!(name(BASE + 0x20_0000), None, "data is no function");
         }
     }
+}
+
+#[test]
+fn a_vmlinux_is_moved_to_where_the_running_kernel_is_and_without_one_its_own_names_serve() {
+    let ram = encode(&symbols(true), Layout::From64, true);
+    let linked = 0xffff_ffff_8100_0000;
+    let vmlinux = || Symbols::of_functions(&[("_text", linked, 0), ("linux_banner", linked + 0x500, 0)]);
+    assert_eq!(Symbols::of_guest(Some(vmlinux()), &ram).slide(), (BASE - linked) as i64);
+    assert_eq!(Symbols::of_guest(Some(vmlinux()), &[]).slide(), 0);
+    assert_eq!(Symbols::of_guest(None, &ram).address_of("_text"), Some(BASE));
+    assert!(Symbols::of_guest(None, &[]).is_empty());
+    let other = Symbols::of_functions(&[("_text", linked, 0)]);
+    assert_eq!(Symbols::of_guest(Some(other), &ram).slide(), 0, "not Linux");
 }
 
 #[test]
