@@ -110,8 +110,10 @@ fn walk(registers: &Registers, read: Read<'_>, symbols: &Symbols<'_>) -> Vec<Fra
     if let Some(broken_at) = end
         && !registers.is_user
     {
-        walk.scan(broken_at);
+        let last = broken_at | (SCAN_BYTES - 1);
+        walk.scan(broken_at, last.wrapping_add(1));
     }
+    walk.frames.truncate(FRAMES_MAX);
     walk.frames
 }
 
@@ -229,6 +231,10 @@ impl Walk<'_, '_> {
             if !self.is_return_address(caller) {
                 return Some(stack);
             }
+            if !self.sets_up_frame() {
+                // The frame is an outer function's: what was called in between left its trace below it.
+                self.scan(stack, frame_pointer);
+            }
             self.caller(caller, true);
             stack = frame_pointer.wrapping_add(2 * self.word_bytes);
             frame_pointer = next;
@@ -237,11 +243,25 @@ impl Walk<'_, '_> {
         None
     }
 
-    /// Gives everything from `stack` on that looks like a return address. Ends where the stack's 16 KiB end, or
-    /// at a page that is not mapped.
-    fn scan(&mut self, stack: u64) {
+    /// Whether the last function found has a frame of its own: in a kernel without frame pointers only a few
+    /// functions do. Without a symbol it is taken to have one.
+    fn sets_up_frame(&self) -> bool {
+        const PUSH_AND_MOVE: [&[u8]; 2] = [&[0x55, 0x48, 0x89, 0xe5], &[0x55, 0x89, 0xe5]];
+        let Some(last) = self.frames.last() else { return true };
+        let Some(function) = &last.function else { return true };
+        // Stack alignment and tracing hooks come before the frame.
+        let mut bytes = [0; 40];
+        let length = function.length_bytes.min(bytes.len() as u64) as usize;
+        let bytes = &mut bytes[..length];
+        let is_read = (self.read)(last.rip.wrapping_sub(function.offset), bytes);
+        let pair = PUSH_AND_MOVE[usize::from(self.word_bytes == 4)];
+        !is_read || bytes.windows(pair.len()).any(|window| window == pair)
+    }
+
+    /// Gives everything from `stack` to `end` that looks like a return address, but ends at a page that is not
+    /// mapped.
+    fn scan(&mut self, stack: u64, end: u64) {
         let mut at = stack & !(self.word_bytes - 1);
-        let end = (at | (SCAN_BYTES - 1)).wrapping_add(1);
         while at != end && self.frames.len() < FRAMES_MAX {
             let Some(word) = self.word(at) else { break };
             if self.is_return_address(word) {

@@ -19,7 +19,10 @@ struct Guest {
 impl Guest {
     fn new() -> Guest {
         let mut guest = Guest { code: vec![0x90; 0x3000], stack: vec![0; STACK_BYTES as usize] };
-        // CALL rel32 in the outer function, CALL [RAX+8] in the middle one.
+        // A frame in each function, CALL rel32 in the outer function, CALL [RAX+8] in the middle one.
+        for function in [CALLER, MIDDLE, LEAF] {
+            guest.put_code(function, &[0x55, 0x48, 0x89, 0xe5]);
+        }
         guest.put_code(CALLER + 0x10, &[0xe8, 0, 0, 0, 0]);
         guest.put_code(MIDDLE + 0x20, &[0xff, 0x50, 0x08]);
         guest
@@ -74,6 +77,17 @@ fn frame_pointers_are_followed_to_their_end() {
 }
 
 #[test]
+fn under_a_function_without_a_frame_of_its_own_the_stack_is_scanned_up_to_the_next_frame() {
+    let mut guest = Guest::new();
+    guest.put_code(LEAF, &[0x53, 0x90, 0x90, 0x90]);
+    guest.push(0x20, IN_MIDDLE);
+    guest.push(0x80, 0);
+    guest.push(0x88, IN_CALLER);
+    let trace = guest.trace(LEAF + 0x30, 0x10, STACK + 0x80);
+    assert_eq!(trace, ["leaf+0x30/0x100", "? middle+0x23/0x100", "caller+0x15/0x100"]);
+}
+
+#[test]
 fn a_function_without_its_frame_yet_does_not_hide_its_caller() {
     let mut guest = Guest::new();
     guest.put_code(LEAF, &[0xf3, 0x0f, 0x1e, 0xfa, 0x55, 0x48, 0x89, 0xe5]);
@@ -125,6 +139,9 @@ fn a_stack_full_of_return_addresses_gives_64_frames() {
     let mut guest = Guest::new();
     (0..STACK_BYTES).step_by(8).for_each(|offset| guest.push(offset, IN_MIDDLE));
     assert_eq!(guest.trace(LEAF + 0x30, 0, 0).len(), FRAMES_MAX);
+    guest.put_code(LEAF, &[0x53, 0x90, 0x90, 0x90]);
+    guest.push(0xf00, 0);
+    assert_eq!(guest.trace(LEAF + 0x30, 0, STACK + 0xf00).len(), FRAMES_MAX);
 }
 
 #[test]
