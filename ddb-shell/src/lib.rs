@@ -1,1 +1,14 @@
-//! Placeholder.
+//! The debugger's side of a machine: symbols, backtraces and reports of a stopped or failed guest.
+//!
+//! Looks at a machine and never changes it. Knows nothing of terminals and files: bytes come in, text goes out.
+#![forbid(unsafe_code)]
+
+pub mod backtrace;
+pub mod report;
+pub mod symbols;
+#[cfg(test)]
+mod testing;
+
+pub use backtrace::{Frame, backtrace};
+pub use report::{FailureReport, failure_paragraph, vcpu_report, vcpus_report};
+pub use symbols::{Function, SourceLine, SymbolError, Symbols};

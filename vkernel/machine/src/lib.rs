@@ -15,6 +15,7 @@ pub mod engine;
 mod lockstep;
 pub mod machine;
 pub mod mem;
+mod peek;
 pub mod platform;
 mod schedule;
 pub mod system;
@@ -24,6 +25,7 @@ pub use describe::power_on;
 pub use engine::EngineKind;
 pub use lockstep::Mismatch;
 pub use machine::{Event, Exit, Interrupt, Machine, Saved, StopSet};
+pub use peek::PeekError;
 
 /// The number of this behaviour. Any change that alters a digest of the same [`boundary::PowerOn`] and inputs
 /// raises it.

@@ -1,0 +1,256 @@
+//! What is printed of a machine for people: registers and backtraces of its vCPUs, and the paragraph that closes
+//! a failed run.
+//!
+//! The shape is that of Linux's own reports (arch/x86/kernel/process_64.c), which kernel people read without
+//! thinking. Left out: the current task's name and the unflushed tail of the printk buffer, which need the
+//! kernel's type information.
+
+use crate::backtrace::{Frame, backtrace};
+use crate::symbols::Symbols;
+use boundary::{Mark, TripleFault, TripleFaultStep, VirtualTime};
+use machine::Machine;
+use machine::cpu::state::{
+    Activity, CS, DS, ES, FS, GS, Mode, RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP, SS, Vcpu,
+};
+use recorder::{Ending, FailureKind};
+use std::fmt::Write as _;
+
+/// Registers and backtrace of every vCPU: what SIGQUIT prints.
+#[must_use]
+pub fn vcpus_report(machine: &Machine, symbols: &Symbols<'_>) -> String {
+    let mut text = format!("{} at {}\n", machine.now(), machine.mark());
+    for vcpu in 0..machine.cpus().len() {
+        text.push('\n');
+        text.push_str(&vcpu_report(machine, vcpu, symbols));
+    }
+    text
+}
+
+/// Registers and backtrace of one vCPU. Empty if there is no such vCPU.
+#[must_use]
+pub fn vcpu_report(machine: &Machine, vcpu: usize, symbols: &Symbols<'_>) -> String {
+    let Some(cpu) = machine.cpus().get(vcpu) else { return String::new() };
+    let frames = backtrace(machine, vcpu, symbols);
+    let mut text = format!("vCPU {vcpu}: {}\n", activity(cpu));
+    text.push_str(&registers(cpu, frames.first()));
+    text.push_str("Call Trace:\n");
+    text.push_str(&indented(frames.get(1..).unwrap_or_default(), " "));
+    text
+}
+
+fn activity(cpu: &Vcpu) -> String {
+    let doing = match cpu.activity {
+        Activity::Running => "running",
+        Activity::Halted => "halted",
+        Activity::WaitForSipi => "waiting for its start-up IPI",
+        Activity::Shutdown => "shut down by a third fault",
+    };
+    let mode = match cpu.mode {
+        Mode::Real => "real mode".to_owned(),
+        Mode::Protected => format!("{}-bit protected mode", cpu.code_bits),
+        Mode::Virtual8086 => "virtual-8086 mode".to_owned(),
+        Mode::Compatibility => format!("{}-bit compatibility mode", cpu.code_bits),
+        Mode::Long64 => "64-bit mode".to_owned(),
+    };
+    format!("{doing}, {mode}, CPL {}", cpu.cpl)
+}
+
+/// The registers, in Linux's order.
+fn registers(cpu: &Vcpu, frame: Option<&Frame>) -> String {
+    let selector = |index: usize| cpu.segments[index].selector;
+    let base = |index: usize| cpu.segments[index].base;
+    let mut text = format!("RIP: {:04x}:", selector(CS));
+    match frame {
+        Some(frame) if frame.function.is_some() => {
+            let place = frame.to_string();
+            let _ = writeln!(text, "{} [{:#x}]", place.lines().last().unwrap_or_default(), cpu.rip);
+        }
+        _ => {
+            let _ = writeln!(text, "{:#018x}", cpu.rip);
+        }
+    }
+    let _ = writeln!(text, "RSP: {:04x}:{:016x} EFLAGS: {:08x}", selector(SS), cpu.gpr[RSP], cpu.rflags);
+    let general = [
+        ("RAX", RAX),
+        ("RBX", RBX),
+        ("RCX", RCX),
+        ("RDX", RDX),
+        ("RSI", RSI),
+        ("RDI", RDI),
+        ("RBP", RBP),
+        ("R08", 8),
+        ("R09", 9),
+        ("R10", 10),
+        ("R11", 11),
+        ("R12", 12),
+        ("R13", 13),
+        ("R14", 14),
+        ("R15", 15),
+    ];
+    for row in general.chunks(3) {
+        let row: Vec<String> =
+            row.iter().map(|(name, index)| format!("{name}: {:016x}", cpu.gpr[*index])).collect();
+        let _ = writeln!(text, "{}", row.join(" "));
+    }
+    let _ = writeln!(
+        text,
+        "FS:  {:016x}({:04x}) GS:{:016x}({:04x}) knlGS:{:016x}",
+        base(FS),
+        selector(FS),
+        base(GS),
+        selector(GS),
+        cpu.msrs.kernel_gs_base
+    );
+    let (cs, ds, es) = (selector(CS), selector(DS), selector(ES));
+    let _ = writeln!(text, "CS:  {cs:04x} DS: {ds:04x} ES: {es:04x} CR0: {:016x}", cpu.cr0);
+    let _ = writeln!(text, "CR2: {:016x} CR3: {:016x} CR4: {:016x}", cpu.cr2, cpu.cr3, cpu.cr4);
+    text
+}
+
+fn indented(frames: &[Frame], indent: &str) -> String {
+    let mut text = String::new();
+    for line in frames.iter().map(Frame::to_string).collect::<Vec<_>>().iter().flat_map(|frame| frame.lines())
+    {
+        let _ = writeln!(text, "{indent}{line}");
+    }
+    text
+}
+
+/// What is known of a run that ended.
+#[derive(Clone, Copy, Debug)]
+pub struct FailureReport<'a> {
+    /// Why it ended.
+    pub ending: &'a Ending,
+    /// Where it ended.
+    pub mark: Mark,
+    /// Guest time there.
+    pub virtual_time: VirtualTime,
+    /// The faults of a triple fault.
+    pub triple_fault: Option<&'a TripleFault>,
+    /// The vCPU that failed, if the caller knows. Else it is the one that executes the kernel's panic or oops.
+    pub vcpu: Option<usize>,
+    /// The name of the recording, if there is one.
+    pub trace: Option<&'a str>,
+}
+
+/// The closing words on a failed run: one paragraph that says what, where, and how to look at it; then the
+/// faults of a triple fault; then the backtrace, both indented.
+#[must_use]
+pub fn failure_paragraph(report: &FailureReport<'_>, machine: &Machine, symbols: &Symbols<'_>) -> String {
+    let known = report.vcpu.or(report.triple_fault.map(|fault| usize::from(fault.vcpu)));
+    let vcpu = known.unwrap_or_else(|| failing_vcpu(machine, symbols));
+    let frames = backtrace(machine, vcpu, symbols);
+    let place = match report.ending {
+        Ending::Failure { place, .. } => *place,
+        _ => report.mark,
+    };
+    let mut text = format!("vkernel: {} That was at {place}", what(report.ending));
+    if place != report.mark {
+        let _ = write!(text, "; the run ended at {}", report.mark);
+    }
+    let _ = write!(text, ", guest time {}, with vCPU {vcpu}", report.virtual_time);
+    match frames.first() {
+        Some(frame) => {
+            let frame = frame.to_string();
+            let _ = write!(text, " in {}.", frame.lines().last().unwrap_or_default());
+        }
+        None => text.push('.'),
+    }
+    match report.trace {
+        Some(trace) => {
+            let _ = writeln!(text, " The run is recorded as {trace}; `vkernel ddb {trace}` opens it there.");
+        }
+        None => text.push_str(" The run was not recorded.\n"),
+    }
+    for (ordinal, step) in report.triple_fault.iter().flat_map(|fault| &fault.steps).enumerate() {
+        let _ = writeln!(text, "    fault {}: {}", ordinal + 1, fault(step, symbols));
+    }
+    text.push_str(&indented(&frames, "    "));
+    text
+}
+
+/// What happened, as a sentence.
+fn what(ending: &Ending) -> String {
+    match ending {
+        Ending::Failure { kind, title, .. } => {
+            let what = match kind {
+                FailureKind::Panic => "the guest's kernel panicked",
+                FailureKind::Oops => "the guest's kernel failed",
+                FailureKind::Warn => "the guest's kernel warned",
+                FailureKind::TripleFault => "a vCPU shut down after a third fault",
+                FailureKind::FailText => "the guest printed what --fail asked for",
+                FailureKind::ExpectMissing => "the guest ended without the text of --expect",
+                FailureKind::Stuck => "the guest is stuck",
+            };
+            match title.trim_end_matches('.') {
+                "" => format!("{what}."),
+                title => format!("{what}: {title}."),
+            }
+        }
+        Ending::PowerOff => "the guest powered off.".to_owned(),
+        Ending::Reset => "the guest asked for a reset.".to_owned(),
+        Ending::DebugExit(value) => format!("the guest wrote {value:#x} to the debug-exit port."),
+        Ending::Limit => "the run reached its --limit.".to_owned(),
+        Ending::Hang => {
+            "the guest hangs: every vCPU is halted, nothing is pending, and nothing can come in.".to_owned()
+        }
+        Ending::Quit => "the operator ended the run.".to_owned(),
+        Ending::Signal(signal) => format!("signal {signal} ended the run."),
+        Ending::HostTrouble { reason } => {
+            format!("the host stopped the run: {}.", reason.trim_end_matches('.'))
+        }
+    }
+}
+
+/// One fault of a triple fault: `#PF, error code 0x2, at memset+0x12/0x40 [0x...], CR2 0xdead: reason`.
+fn fault(step: &TripleFaultStep, symbols: &Symbols<'_>) -> String {
+    let mut text = vector_name(step.vector);
+    if let Some(error_code) = step.error_code {
+        let _ = write!(text, ", error code {error_code:#x}");
+    }
+    match symbols.function_at(step.rip) {
+        Some(function) => {
+            let _ = write!(text, ", at {function} [{:#x}]", step.rip);
+        }
+        None => {
+            let _ = write!(text, ", at {:#x}", step.rip);
+        }
+    }
+    if let Some(line) = symbols.lines_at(step.rip).last() {
+        let _ = write!(text, " ({line})");
+    }
+    if let Some(cr2) = step.cr2 {
+        let _ = write!(text, ", CR2 {cr2:#x}");
+    }
+    let _ = write!(text, ": {}", step.reason);
+    text
+}
+
+/// The manual's name of an exception vector (SDM vol. 3 table 6-1).
+fn vector_name(vector: u8) -> String {
+    const NAMES: [&str; 22] = [
+        "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "", "#TS", "#NP", "#SS", "#GP", "#PF",
+        "", "#MF", "#AC", "#MC", "#XM", "#VE", "#CP",
+    ];
+    match NAMES.get(usize::from(vector)) {
+        Some(name) if !name.is_empty() => (*name).to_owned(),
+        _ => format!("vector {vector}"),
+    }
+}
+
+/// The functions in which kernels die: Linux's, and the BSDs' `panic` and `vpanic`.
+const DYING: [&str; 7] = ["panic", "vpanic", "oops_end", "die", "die_addr", "page_fault_oops", "__warn"];
+
+/// The vCPU that a failure belongs to: the one that is dying, else one that runs, else the first.
+fn failing_vcpu(machine: &Machine, symbols: &Symbols<'_>) -> usize {
+    let is_dying = |vcpu: &usize| {
+        let frames = backtrace(machine, *vcpu, symbols);
+        frames.iter().filter_map(|frame| frame.function.as_ref()).any(|at| DYING.contains(&at.name.as_str()))
+    };
+    let runs = |vcpu: &usize| machine.cpus()[*vcpu].activity == Activity::Running;
+    let vcpus = 0..machine.cpus().len();
+    vcpus.clone().find(is_dying).or_else(|| vcpus.clone().find(runs)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

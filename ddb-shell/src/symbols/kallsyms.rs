@@ -1,0 +1,282 @@
+//! Linux's own symbol table (kernel/kallsyms.c, scripts/kallsyms.c), found in guest RAM.
+//!
+//! A distribution's kernel is stripped, but carries the names of all its functions, compressed: each name is a
+//! row of tokens, each token stands for a short string. The tables are arrays in read-only data, one behind the
+//! other, each aligned to 8 bytes. What is called *index* here is `kallsyms_token_index`:
+//!
+//! | kernels    | order |
+//! |------------|-------|
+//! | 5.10 - 6.1 | offsets, base, count, names, markers, tokens, index |
+//! | 6.2 - 6.3  | offsets, base, count, names, markers, seqs, tokens, index |
+//! | from 6.4   | count, names, markers, tokens, index, offsets, base, seqs |
+//!
+//! The token table is recognised by its digits (every digit is a token of itself), proved by the index, and
+//! the rest is found from there and proved by the markers, so that chance finds are no danger. The base is
+//! relocated with the kernel: the addresses contain the KASLR slide.
+//!
+//! RAM is the guest's and may be hostile: every offset is checked and all searches have a budget. Left out:
+//! 32-bit kernels, kernels with absolute addresses instead of offsets, symbols of modules.
+
+use super::table::{Builder, Rank, SymbolTable};
+
+const DIGITS: &[u8; 20] = b"0\x001\x002\x003\x004\x005\x006\x007\x008\x009\0";
+const TOKENS: usize = 256;
+/// Tables smaller than this are no kernel's.
+const COUNT_MIN: usize = 16;
+/// Kernels have 100 000 to 300 000 symbols.
+const COUNT_MAX: usize = 1 << 20;
+/// How far the count lies before the tokens at most: 1 to 4 MiB in real kernels.
+const NAMES_BYTES_MAX: usize = 32 << 20;
+/// How often the digits may occur before a table is found: each costs a look at a few kilobytes.
+const DIGITS_MAX: usize = 1 << 12;
+/// Names looked at in search of the count, over all candidates.
+const NAMES_BUDGET: usize = 1 << 26;
+/// Bytes of all decoded names together; 150 000 symbols have 4 MiB.
+const TEXT_BYTES_MAX: usize = 64 << 20;
+/// `KSYM_NAME_LEN`, with the type letter.
+const NAME_BYTES_MAX: usize = 512;
+/// Every so many names there is a marker.
+const MARKER_SPACING: usize = 256;
+/// The upper half of the address space.
+const KERNEL_SPACE: u64 = 0xffff_8000_0000_0000;
+
+/// The symbols of the first kernel in `ram`.
+pub(super) fn find_kallsyms(ram: &[u8]) -> Option<SymbolTable> {
+    let mut budget = NAMES_BUDGET;
+    let mut from = 0;
+    for _ in 0..DIGITS_MAX {
+        let digits = find_digits(ram, from)?;
+        from = digits + DIGITS.len();
+        let table = Tokens::around(ram, digits).and_then(|tokens| {
+            let names = Names::before(ram, &tokens, &mut budget)?;
+            let addresses = addresses(ram, &tokens, &names)?;
+            Some(decode(ram, &tokens, &names, &addresses))
+        });
+        if table.is_some() {
+            return table;
+        }
+    }
+    None
+}
+
+fn read_u16(ram: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(*ram.get(at..)?.first_chunk()?))
+}
+
+fn read_u32(ram: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*ram.get(at..)?.first_chunk()?))
+}
+
+fn read_u64(ram: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*ram.get(at..)?.first_chunk()?))
+}
+
+fn align_8(offset: usize) -> usize {
+    offset.next_multiple_of(8)
+}
+
+/// The offset of the next [`DIGITS`] at or after `from`. Pages of zeros, most of a fresh guest's RAM, are
+/// stepped over whole.
+fn find_digits(ram: &[u8], from: usize) -> Option<usize> {
+    const PAGE_BYTES: usize = 4096;
+    static ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
+    let first_page = from / PAGE_BYTES * PAGE_BYTES;
+    let pages = (first_page..).step_by(PAGE_BYTES).zip(ram[first_page..].chunks(PAGE_BYTES));
+    pages
+        .filter(|(_, page)| **page != ZEROS[..page.len()])
+        .find_map(|(at, page)| find_digits_in_page(ram, at, page, from))
+}
+
+/// Looks at aligned words only: wherever the digits begin, one of the first two words consists of four of them
+/// and four zeros.
+fn find_digits_in_page(ram: &[u8], at: usize, page: &[u8], from: usize) -> Option<usize> {
+    const EVEN: u64 = 0x00ff_00ff_00ff_00ff;
+    let (words, _) = page.as_chunks::<8>();
+    words.iter().enumerate().find_map(|(index, bytes)| {
+        let word = u64::from_le_bytes(*bytes);
+        if word == 0 || (word & EVEN != 0 && word & !EVEN != 0) {
+            return None;
+        }
+        let phase = usize::from(word & EVEN == 0);
+        let digit = usize::from(bytes[phase].checked_sub(b'0')?);
+        let start = (at + index * 8 + phase).checked_sub(2 * digit)?;
+        (start >= from && ram.get(start..)?.starts_with(DIGITS)).then_some(start)
+    })
+}
+
+/// The token table and its index.
+struct Tokens {
+    /// Where the table starts.
+    start: usize,
+    /// Where each token starts, and how long it is.
+    spans: Vec<(usize, usize)>,
+    /// Where the index ends.
+    index_end: usize,
+}
+
+impl Tokens {
+    /// The table whose tokens for digits lie at `digits`, if it is one.
+    fn around(ram: &[u8], digits: usize) -> Option<Tokens> {
+        let tail = token_spans(ram, digits, TOKENS - usize::from(b'0'))?;
+        let (last_start, last_length) = *tail.last()?;
+        let index = align_8(last_start + last_length + 1);
+        let start = digits.checked_sub(usize::from(read_u16(ram, index + usize::from(b'0') * 2)?))?;
+        let spans = token_spans(ram, start, TOKENS)?;
+        let agrees = spans.iter().enumerate().all(|(token, &(at, _))| {
+            read_u16(ram, index + token * 2).is_some_and(|offset| start + usize::from(offset) == at)
+        });
+        (agrees && start % 8 == 0).then_some(Tokens { start, spans, index_end: index + TOKENS * 2 })
+    }
+
+    fn text<'ram>(&self, ram: &'ram [u8], token: u8) -> &'ram [u8] {
+        let (start, length) = self.spans[usize::from(token)];
+        &ram[start..start + length]
+    }
+}
+
+/// `count` zero-terminated strings from `start` on.
+fn token_spans(ram: &[u8], start: usize, count: usize) -> Option<Vec<(usize, usize)>> {
+    let mut at = start;
+    let mut spans = Vec::with_capacity(count);
+    for _ in 0..count {
+        let rest = ram.get(at..)?;
+        let length = rest.iter().take(NAME_BYTES_MAX).position(|&byte| byte == 0)?;
+        spans.push((at, length));
+        at += length + 1;
+    }
+    Some(spans)
+}
+
+/// The compressed names.
+struct Names {
+    /// Where the count lies, the head of this part.
+    head: usize,
+    count: usize,
+}
+
+impl Names {
+    /// The names whose markers lie before the token table, with or without seqs in between.
+    fn before(ram: &[u8], tokens: &Tokens, budget: &mut usize) -> Option<Names> {
+        let lowest = tokens.start.saturating_sub(NAMES_BYTES_MAX);
+        let highest = tokens.start.checked_sub(16)?;
+        for head in (align_8(lowest)..=highest).rev().step_by(8) {
+            let count = read_u32(ram, head)? as usize;
+            // A name takes at least two bytes, and the padding behind the count is zero.
+            let is_possible = (COUNT_MIN..=COUNT_MAX).contains(&count)
+                && read_u32(ram, head + 4) == Some(0)
+                && head + 8 + 2 * count <= tokens.start;
+            if is_possible && names_reach_tokens(ram, head, count, tokens, budget)? {
+                return Some(Names { head, count });
+            }
+        }
+        None
+    }
+}
+
+/// Whether `count` names after `head`, and their markers, end where the tokens start. `None` when the budget is
+/// used up.
+fn names_reach_tokens(
+    ram: &[u8],
+    head: usize,
+    count: usize,
+    tokens: &Tokens,
+    budget: &mut usize,
+) -> Option<bool> {
+    let start = head + 8;
+    let mut at = start;
+    let mut markers = Vec::new();
+    for index in 0..count {
+        *budget = budget.checked_sub(1)?;
+        if index % MARKER_SPACING == 0 {
+            markers.push(at - start);
+        }
+        let Some((first, length)) = name_span(ram, at) else { return Some(false) };
+        at = first + length;
+        if at > tokens.start {
+            return Some(false);
+        }
+    }
+    let markers_start = align_8(at);
+    let seqs_start = align_8(markers_start + markers.len() * 4);
+    let ends_at_tokens = seqs_start == tokens.start || align_8(seqs_start + 3 * count) == tokens.start;
+    let agree = markers
+        .iter()
+        .zip((markers_start..).step_by(4))
+        .all(|(&marker, at)| read_u32(ram, at).is_some_and(|value| value as usize == marker));
+    Some(ends_at_tokens && agree)
+}
+
+/// Where the tokens of the name at `at` start, and how many there are. From 6.1 on a length of 128 and more
+/// takes two bytes, seven bits in the first.
+fn name_span(ram: &[u8], at: usize) -> Option<(usize, usize)> {
+    let low = usize::from(*ram.get(at)?);
+    let (first, length) = match low {
+        0..128 => (at + 1, low),
+        _ => (at + 2, low & 0x7f | usize::from(*ram.get(at + 1)?) << 7),
+    };
+    (1..=NAME_BYTES_MAX).contains(&length).then_some((first, length))
+}
+
+/// The address of every symbol, from whichever place the offsets lie at.
+fn addresses(ram: &[u8], tokens: &Tokens, names: &Names) -> Option<Vec<u64>> {
+    let offsets_bytes = align_8(names.count * 4);
+    let before = names.head.checked_sub(8).and_then(|base| Some((base.checked_sub(offsets_bytes)?, base)));
+    let after = align_8(tokens.index_end);
+    let places = before.into_iter().chain([(after, after + offsets_bytes)]);
+    places.into_iter().find_map(|(offsets, base)| addresses_at(ram, names.count, offsets, base))
+}
+
+/// Decodes offsets, if they are any. With `CONFIG_KALLSYMS_ABSOLUTE_PERCPU` (on x86-64 until 6.14) an offset
+/// from the base is stored as its complement, a negative number, and per-CPU symbols are stored as they are.
+/// Symbols are sorted by address, which proves that the numbers are what they are taken for.
+fn addresses_at(ram: &[u8], count: usize, offsets: usize, base: usize) -> Option<Vec<u64>> {
+    let base = read_u64(ram, base)?;
+    if base < KERNEL_SPACE {
+        return None;
+    }
+    let (offsets, _) = ram.get(offsets..offsets + count * 4)?.as_chunks::<4>();
+    let offsets: Vec<i32> = offsets.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect();
+    let negatives = offsets.iter().filter(|&&offset| offset < 0).count();
+    let has_absolute_percpu = negatives > count / 2;
+    let address = |offset: i32| match offset {
+        _ if !has_absolute_percpu => base.wrapping_add(u64::from(offset as u32)),
+        0.. => offset as u64,
+        _ => base.wrapping_add(u64::from(!offset as u32)),
+    };
+    let addresses: Vec<u64> = offsets.into_iter().map(address).collect();
+    let is_plausible = addresses.is_sorted() && addresses.first() != addresses.last();
+    is_plausible.then_some(addresses)
+}
+
+/// Expands every name.
+fn decode(ram: &[u8], tokens: &Tokens, names: &Names, addresses: &[u64]) -> SymbolTable {
+    let mut builder = Builder::default();
+    let mut text_bytes = 0;
+    let mut at = names.head + 8;
+    let mut name = Vec::new();
+    for &address in addresses {
+        let Some((first, length)) = name_span(ram, at) else { break };
+        at = first + length;
+        name.clear();
+        for &token in &ram[first..at] {
+            name.extend_from_slice(tokens.text(ram, token));
+        }
+        text_bytes += name.len();
+        if text_bytes > TEXT_BYTES_MAX {
+            break;
+        }
+        let Some((kind, name)) = name.split_first().filter(|_| name.len() <= NAME_BYTES_MAX) else {
+            continue;
+        };
+        let name = String::from_utf8_lossy(name);
+        match kind {
+            // All of one rank: of several names for an address Linux prints the first, and so do we.
+            b'T' | b't' | b'W' | b'w' => builder.code(&name, address, 0, Rank::Global),
+            _ => builder.data(&name, address),
+        }
+    }
+    builder.finish()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! Small tables made the way scripts/kallsyms.c lays them out, found again.
+
+use super::*;
+use crate::symbols::Symbols;
+
+/// The order of the tables.
+#[derive(Clone, Copy, PartialEq)]
+enum Layout {
+    From510,
+    From62,
+    From64,
+}
+
+const ALL: [Layout; 3] = [Layout::From510, Layout::From62, Layout::From64];
+const BASE: u64 = 0xffff_ffff_9280_0000;
+
+/// Tokens above the plain characters, as the compression would make them.
+const PAIRS: [(u8, &str); 4] = [(0x01, "do_"), (0x80, "sys_"), (0xfe, "Tfunction_"), (0xff, "read")];
+
+fn token_text(token: u8) -> String {
+    let pair = PAIRS.iter().find(|(pair, _)| *pair == token).map(|(_, text)| (*text).to_owned());
+    let is_plain = token.is_ascii_alphanumeric() || token == b'_' || token == b'.';
+    pair.unwrap_or_else(|| if is_plain { char::from(token).to_string() } else { String::new() })
+}
+
+fn compress(name: &str) -> Vec<u8> {
+    let mut tokens = Vec::new();
+    let mut rest = name;
+    while let Some(first) = rest.bytes().next() {
+        let pair = PAIRS.iter().find(|(_, text)| rest.starts_with(text));
+        let (token, length) = pair.map_or((first, 1), |(token, text)| (*token, text.len()));
+        tokens.push(token);
+        rest = &rest[length..];
+    }
+    tokens
+}
+
+#[derive(Default)]
+struct Image(Vec<u8>);
+
+impl Image {
+    fn align(&mut self) {
+        self.0.resize(align_8(self.0.len()), 0);
+    }
+
+    fn part(&mut self, bytes: impl IntoIterator<Item = u8>) {
+        self.align();
+        self.0.extend(bytes);
+    }
+}
+
+/// The tables of `symbols` (type letter and name, address), sorted by address.
+fn encode(symbols: &[(String, u64)], layout: Layout, absolute_percpu: bool) -> Vec<u8> {
+    let mut names = Vec::new();
+    let mut markers: Vec<u32> = Vec::new();
+    for (index, (name, _)) in symbols.iter().enumerate() {
+        if index % MARKER_SPACING == 0 {
+            markers.push(names.len() as u32);
+        }
+        let tokens = compress(name);
+        match tokens.len() {
+            length @ 0..128 => names.push(length as u8),
+            length => names.extend([length as u8 & 0x7f | 0x80, (length >> 7) as u8]),
+        }
+        names.extend(tokens);
+    }
+    let offset = |address: u64| match address {
+        _ if !absolute_percpu => address.wrapping_sub(BASE) as u32,
+        0..KERNEL_SPACE => address as u32,
+        _ => !(address.wrapping_sub(BASE) as u32),
+    };
+    let texts: Vec<String> = (0..=255).map(token_text).collect();
+    let index = texts.iter().scan(0_u16, |at, text| {
+        let start = *at;
+        *at += text.len() as u16 + 1;
+        Some(start)
+    });
+    let index: Vec<u8> = index.flat_map(u16::to_le_bytes).collect();
+    let offsets: Vec<u8> = symbols.iter().flat_map(|(_, address)| offset(*address).to_le_bytes()).collect();
+    let seqs = vec![0x5a; 3 * symbols.len()];
+
+    // Other read-only data before, so that the tables do not start at 0.
+    let mut image = Image(vec![0xc5; 4096 + 24]);
+    if layout != Layout::From64 {
+        image.part(offsets.clone());
+        image.part(BASE.to_le_bytes());
+    }
+    image.part((symbols.len() as u32).to_le_bytes());
+    image.part(names);
+    image.part(markers.into_iter().flat_map(u32::to_le_bytes));
+    if layout == Layout::From62 {
+        image.part(seqs.clone());
+    }
+    image.part(texts.into_iter().flat_map(|text| (text + "\0").into_bytes()));
+    image.part(index);
+    if layout == Layout::From64 {
+        image.part(offsets);
+        image.part(BASE.to_le_bytes());
+        image.part(seqs);
+    }
+    image.part([0xc5; 100]);
+    image.0
+}
+
+/// 700 functions of 32 bytes, data behind them, and a name that needs a length of two bytes.
+fn symbols(percpu: bool) -> Vec<(String, u64)> {
+    let mut symbols = Vec::new();
+    if percpu {
+        symbols.push(("Afixed_percpu_data".to_owned(), 0));
+        symbols.push(("Dcurrent_task".to_owned(), 0x1_9280));
+    }
+    symbols.push(("T_text".to_owned(), BASE));
+    symbols.push(("Tstartup_64".to_owned(), BASE));
+    for number in 0..700 {
+        symbols.push((format!("Tfunction_{number}"), BASE + 0x1000 + number * 32));
+    }
+    symbols.push((format!("t{}", "x".repeat(300)), BASE + 0x8000));
+    symbols.push(("t__x64_sys_read.constprop.0".to_owned(), BASE + 0x8100));
+    symbols.push(("Dinit_task".to_owned(), BASE + 0x20_0000));
+    symbols
+}
+
+fn found(layout: Layout, percpu: bool) -> SymbolTable {
+    find_kallsyms(&encode(&symbols(percpu), layout, percpu)).expect("the tables are found")
+}
+
+#[test]
+fn names_and_running_addresses_are_found_in_every_layout() {
+    for layout in ALL {
+        for percpu in [false, true] {
+            let table = found(layout, percpu);
+            assert_eq!(table.address_of("function_0"), Some(BASE + 0x1000));
+            assert_eq!(table.address_of("function_699"), Some(BASE + 0x1000 + 699 * 32));
+            assert_eq!(table.address_of(&"x".repeat(300)), Some(BASE + 0x8000));
+            assert_eq!(table.address_of("init_task"), Some(BASE + 0x20_0000));
+            assert_eq!(table.address_of("current_task"), percpu.then_some(0x1_9280));
+            let name = |vaddr| table.function_at(vaddr).map(|function| function.to_string());
+            assert_eq!(name(BASE + 0x1000 + 50 * 32 + 7).as_deref(), Some("function_50+0x7/0x20"));
+            assert_eq!(name(BASE + 0x8108).as_deref(), Some("__x64_sys_read.constprop.0+0x8/0x1f7f00"));
+            assert_eq!(name(BASE).as_deref(), Some("_text+0x0/0x1000"), "the first of two names");
+            assert_eq!(name(BASE + 0x20_0000), None, "data is no function");
+        }
+    }
+}
+
+#[test]
+fn a_vmlinux_is_moved_to_where_the_running_kernel_is_and_without_one_its_own_names_serve() {
+    let ram = encode(&symbols(true), Layout::From64, true);
+    let linked = 0xffff_ffff_8100_0000;
+    let vmlinux = || Symbols::of_functions(&[("_text", linked, 0), ("linux_banner", linked + 0x500, 0)]);
+    assert_eq!(Symbols::of_guest(Some(vmlinux()), &ram).slide(), (BASE - linked) as i64);
+    assert_eq!(Symbols::of_guest(Some(vmlinux()), &[]).slide(), 0);
+    assert_eq!(Symbols::of_guest(None, &ram).address_of("_text"), Some(BASE));
+    assert!(Symbols::of_guest(None, &[]).is_empty());
+    let other = Symbols::of_functions(&[("_text", linked, 0)]);
+    assert_eq!(Symbols::of_guest(Some(other), &ram).slide(), 0, "not Linux");
+}
+
+#[test]
+fn digits_elsewhere_in_ram_do_not_mislead() {
+    let mut ram = DIGITS.repeat(40);
+    ram.resize(8192 + 3, 0x31);
+    ram.extend_from_slice(DIGITS);
+    ram.resize(3 * 4096, 0);
+    assert!(find_kallsyms(&ram).is_none());
+    ram.extend(encode(&symbols(true), Layout::From510, true));
+    assert!(find_kallsyms(&ram).is_some());
+}
+
+#[test]
+fn a_damaged_or_cut_table_is_not_believed() {
+    for layout in ALL {
+        let image = encode(&symbols(true), layout, true);
+        let tokens =
+            find_digits(&image, 0).and_then(|digits| Tokens::around(&image, digits)).expect("tokens");
+        let mut bad_marker = image.clone();
+        let names = Names::before(&image, &tokens, &mut NAMES_BUDGET.clone()).expect("names");
+        bad_marker[names.head + 8] ^= 1;
+        assert!(find_kallsyms(&bad_marker).is_none(), "a name of another length");
+        let mut bad_index = image.clone();
+        bad_index[tokens.index_end - 2] ^= 1;
+        assert!(find_kallsyms(&bad_index).is_none(), "an index that does not point at its token");
+        for length in (0..tokens.index_end).step_by(61) {
+            assert!(find_kallsyms(&image[..length]).is_none());
+        }
+        for start in (8..tokens.start).step_by(8).filter(|start| *start > names.head) {
+            assert!(find_kallsyms(&image[start..]).is_none());
+        }
+    }
+}
+
+/// A guest could fill the space before a token table with counts whose names all have to be walked.
+#[test]
+fn the_search_has_a_budget() {
+    let image = encode(&symbols(false), Layout::From510, false);
+    let tokens = find_digits(&image, 0).and_then(|digits| Tokens::around(&image, digits)).expect("tokens");
+    let mut budget = 100;
+    assert!(Names::before(&image, &tokens, &mut budget).is_none());
+    assert!(budget <= 100);
+    let mut enough = 10_000;
+    assert!(Names::before(&image, &tokens, &mut enough).is_some());
+}

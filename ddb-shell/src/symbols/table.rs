@@ -1,0 +1,191 @@
+//! A table of symbols by address, whatever they came from.
+
+use std::fmt;
+
+/// What a symbol table knows of an address in code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// The function's name.
+    pub name: String,
+    /// How far into the function the address lies, in bytes.
+    pub offset: u64,
+    /// The length of the function in bytes.
+    pub length_bytes: u64,
+}
+
+/// Prints as Linux does: `do_idle+0x1a/0x90`.
+impl fmt::Display for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}+{:#x}/{:#x}", self.name, self.offset, self.length_bytes)
+    }
+}
+
+/// How good a name is among several for one address: a linker's label is worse than a function's own symbol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// A function that says its length, visible everywhere.
+    Global,
+    /// A function that says its length.
+    Local,
+    /// A label.
+    Label,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    address: u64,
+    end: u64,
+    name_start: u32,
+    name_length: u16,
+    rank: Rank,
+}
+
+/// Names and addresses, sorted. All names lie in one string, so that a kernel's 150 000 symbols are a few
+/// allocations.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SymbolTable {
+    names: String,
+    code: Vec<Entry>,
+    data: Vec<Entry>,
+}
+
+/// Collects symbols in any order.
+#[derive(Debug, Default)]
+pub(super) struct Builder {
+    table: SymbolTable,
+    /// Addresses where something else begins or a section ends: the latest ends of symbols without a length.
+    limits: Vec<u64>,
+}
+
+/// Length of the last symbol of all if it has none: what lies behind it is unknown.
+const UNKNOWN_LENGTH: u64 = 4096;
+/// Symbols that lie inside another one: how many of them a search steps over to find the one around.
+const NESTED_MAX: usize = 8;
+
+impl Builder {
+    /// A function or a label in code. `length_bytes` 0 means that it reaches to what comes next.
+    pub fn code(&mut self, name: &str, address: u64, length_bytes: u64, rank: Rank) {
+        if let Some(entry) = self.entry(name, address, length_bytes, rank) {
+            self.table.code.push(entry);
+        }
+    }
+
+    /// Anything else that has an address.
+    pub fn data(&mut self, name: &str, address: u64) {
+        if let Some(entry) = self.entry(name, address, 0, Rank::Label) {
+            self.table.data.push(entry);
+        }
+    }
+
+    /// A place that no symbol without length reaches over.
+    pub fn limit(&mut self, address: u64) {
+        self.limits.push(address);
+    }
+
+    /// `None` when the names no longer fit 4 GiB, which no real file comes near.
+    fn entry(&mut self, name: &str, address: u64, length_bytes: u64, rank: Rank) -> Option<Entry> {
+        let name_start = u32::try_from(self.table.names.len()).ok()?;
+        let name_length = u16::try_from(name.len()).ok()?;
+        self.table.names.push_str(name);
+        self.limits.push(address);
+        Some(Entry { address, end: address.saturating_add(length_bytes), name_start, name_length, rank })
+    }
+
+    /// The finished table.
+    pub fn finish(mut self) -> SymbolTable {
+        self.limits.sort_unstable();
+        self.limits.dedup();
+        // A stable sort: of equally good names the first one given stays first, as in Linux's own lookup.
+        self.table.code.sort_by_key(|entry| (entry.address, entry.rank));
+        self.table.data.sort_by_key(|entry| entry.address);
+        for entry in self.table.code.iter_mut().filter(|entry| entry.end == entry.address) {
+            let next = self.limits.partition_point(|&limit| limit <= entry.address);
+            let unknown = entry.address.saturating_add(UNKNOWN_LENGTH);
+            entry.end = self.limits.get(next).copied().unwrap_or(unknown);
+        }
+        self.table
+    }
+}
+
+impl SymbolTable {
+    pub fn is_empty(&self) -> bool {
+        self.code.is_empty() && self.data.is_empty()
+    }
+
+    fn name(&self, entry: &Entry) -> &str {
+        let start = entry.name_start as usize;
+        &self.names[start..start + usize::from(entry.name_length)]
+    }
+
+    /// The function that holds `address`.
+    pub fn function_at(&self, address: u64) -> Option<Function> {
+        let after = self.code.partition_point(|entry| entry.address <= address);
+        let holder = self.code[..after].iter().rev().take(NESTED_MAX).find(|entry| address < entry.end)?;
+        let first = self.code.partition_point(|entry| entry.address < holder.address);
+        let best = self.code[first..after].iter().find(|entry| address < entry.end).unwrap_or(holder);
+        Some(Function {
+            name: self.name(best).to_owned(),
+            offset: address - best.address,
+            length_bytes: best.end - best.address,
+        })
+    }
+
+    /// Whether `address` lies in a function.
+    pub fn is_code(&self, address: u64) -> bool {
+        let after = self.code.partition_point(|entry| entry.address <= address);
+        self.code[..after].iter().rev().take(NESTED_MAX).any(|entry| address < entry.end)
+    }
+
+    /// The address of a symbol; code before data, low before high, if several have the name.
+    pub fn address_of(&self, name: &str) -> Option<u64> {
+        let mut entries = self.code.iter().chain(&self.data);
+        entries.find(|entry| self.name(entry) == name).map(|entry| entry.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> SymbolTable {
+        let mut builder = Builder::default();
+        builder.code("outer", 0x1000, 0x100, Rank::Global);
+        builder.code("inner_label", 0x1040, 0x10, Rank::Label);
+        builder.code("label", 0x2000, 0, Rank::Label);
+        builder.code("alias_local", 0x3000, 0x20, Rank::Local);
+        builder.code("alias_global", 0x3000, 0x20, Rank::Global);
+        builder.data("variable", 0x2080);
+        builder.limit(0x4000);
+        builder.finish()
+    }
+
+    #[test]
+    fn an_address_is_named_by_the_function_around_it() {
+        let table = table();
+        let name = |address| table.function_at(address).map(|function| function.to_string());
+        assert_eq!(name(0x0fff), None);
+        assert_eq!(name(0x1012).as_deref(), Some("outer+0x12/0x100"));
+        assert_eq!(name(0x1044).as_deref(), Some("inner_label+0x4/0x10"));
+        assert_eq!(name(0x1050).as_deref(), Some("outer+0x50/0x100"), "behind a symbol nested in it");
+        assert_eq!(name(0x1100), None, "in the gap behind a function of known length");
+        assert!(!table.is_code(0x1100) && table.is_code(0x10ff));
+    }
+
+    #[test]
+    fn a_label_reaches_to_the_next_symbol_of_any_kind() {
+        let table = table();
+        assert_eq!(table.function_at(0x207f).map(|function| function.length_bytes), Some(0x80));
+        assert_eq!(table.function_at(0x2080), None);
+    }
+
+    #[test]
+    fn of_several_names_the_global_one_is_taken() {
+        assert_eq!(
+            table().function_at(0x3004).map(|function| function.name).as_deref(),
+            Some("alias_global")
+        );
+        assert_eq!(table().address_of("alias_local"), Some(0x3000));
+        assert_eq!(table().address_of("variable"), Some(0x2080));
+        assert_eq!(table().address_of("missing"), None);
+    }
+}
