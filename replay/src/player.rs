@@ -1,7 +1,7 @@
 //! Replaying: a timeline whose inputs come from a trace, checking everything the trace says on the way.
 
 use crate::divergence::{Divergence, Evidence};
-use boundary::{Landmark, Mark, Media, Output, PowerEvent};
+use boundary::{Landmark, Mark, Media, Output, PowerEvent, TripleFault};
 use machine::{EngineKind, Event, Exit, Interrupt, Machine, StopSet};
 use recorder::{ConsoleState, End, Events, TraceError, TraceReader, as_recorded};
 use std::collections::VecDeque;
@@ -58,6 +58,8 @@ pub struct Player<'a> {
     interrupt: Interrupt,
     derived: VecDeque<(Mark, Landmark)>,
     power: Option<(Mark, PowerEvent)>,
+    /// The faults of the triple fault it ended with.
+    pub triple_fault: Option<TripleFault>,
     /// Check every digest from scratch too, trusting no bookkeeping.
     pub full: bool,
 }
@@ -90,6 +92,7 @@ impl<'a> Player<'a> {
             interrupt,
             derived: VecDeque::new(),
             power: None,
+            triple_fault: None,
             full: false,
         })
     }
@@ -264,6 +267,9 @@ impl<'a> Player<'a> {
         let replayed = self.power.take().filter(|(at, _)| *at == mark).map(|(_, event)| event);
         if replayed.as_ref() != Some(&recorded) {
             return Err(self.diverged(mark, Evidence::Power { recorded: Some(recorded), replayed }));
+        }
+        if let PowerEvent::TripleFault(fault) = &recorded {
+            self.triple_fault = Some(fault.clone());
         }
         let goes_on = self.end.as_ref().is_none_or(|end| end.mark > mark) && self.last > mark;
         if recorded == PowerEvent::Reset && goes_on {

@@ -4,7 +4,8 @@ use crate::args::boot::{Clock, Engine, FailOn, Keep, OnFail};
 use crate::args::values::Limit;
 use crate::config::{BootConfig, Judgement, Recording, refuse};
 use crate::exit::ExitStatus;
-use crate::{report, say};
+use crate::report::{self, Failed, SymbolSource};
+use crate::say;
 use anyhow::{Context, Result};
 use boundary::{Boot, Image, PowerOn, World};
 use host::{Host, HostOptions};
@@ -59,8 +60,8 @@ pub fn run(config: BootConfig) -> Result<ExitStatus> {
         watch: watch(&config.judgement),
         interrupt,
     };
-    let symbols = report::Symbols::load(&config.symbols, &config.images[0].bytes);
-    let on_report = Box::new(|machine: &Machine| say::block(&report::registers(machine, &symbols)));
+    let symbols = SymbolSource::open(&config.symbols, &config.images[0].bytes)?;
+    let on_report = Box::new(|machine: &Machine| say::raw(&report::registers(machine, &symbols)));
     let ok_exit = config.judgement.ok_exit;
     let live = Live::new(machine, &mut host, &images, writer, live_options, on_report);
     let outcome = live.run(|ending| judge(ending, ok_exit).code());
@@ -184,18 +185,13 @@ pub fn judge(ending: &Ending, ok_exit: Option<u32>) -> ExitStatus {
 }
 
 /// Says on stderr what came of it: one line for a good run, the closing paragraph for a failed one.
-fn say_verdict(
-    outcome: &Outcome,
-    status: ExitStatus,
-    recorded: Option<&Recorded>,
-    symbols: &report::Symbols,
-) {
+fn say_verdict(outcome: &Outcome, status: ExitStatus, recorded: Option<&Recorded>, symbols: &SymbolSource) {
     let name = recorded.map(|recorded| recorded.name.as_str());
     if status == ExitStatus::Good {
         let kept = name.map_or_else(String::new, |name| format!("; recorded as {name}"));
         say::line(&format!("{} at {} ({}){kept}", outcome.ending, outcome.mark, outcome.virtual_time));
     } else {
-        say::block(&report::closing_paragraph(outcome, name, symbols));
+        say::raw(&report::closing_paragraph(&Failed::live(outcome, name), symbols));
     }
 }
 

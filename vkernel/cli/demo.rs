@@ -4,7 +4,8 @@
 use crate::boot::{engine, judge, meta};
 use crate::config::DemoConfig;
 use crate::exit::ExitStatus;
-use crate::{report, say};
+use crate::report::{self, Failed, SymbolSource};
+use crate::say;
 use anyhow::Result;
 use boundary::{Boot, BootProtocol, Image, PowerOn, Role, World};
 use host::{Host, HostOptions};
@@ -109,8 +110,8 @@ fn explain(
         outcome.mark.icount.0,
         reader.length_bytes()?
     ));
-    let symbols = report::Symbols::load(&[], KERNEL);
-    say::block(&report::closing_paragraph(outcome, Some(name), &symbols));
+    let symbols = SymbolSource::open(&[], KERNEL)?;
+    say::raw(&report::closing_paragraph(&Failed::live(outcome, Some(name)), &symbols));
     say::block(&format!(
         "what to type next:\n  \
          vkernel replay {name}          the same run again, as often as you like\n  \

@@ -3,6 +3,7 @@
 use crate::boot::engine;
 use crate::config::{ReplayConfig, VerifyConfig};
 use crate::exit::ExitStatus;
+use crate::report::{self, Failed, SymbolSource};
 use crate::say;
 use anyhow::Result;
 use boundary::{Output, World};
@@ -12,7 +13,9 @@ use recorder::Tail;
 use replay::{PlayError, Player, Progress, narrow};
 use std::time::Instant;
 
-/// Replays, printing the console again; ends with the status of the recorded run.
+const SIGINT: u8 = 2;
+
+/// Replays, printing the console again; ends with the words and the status of the recorded run.
 ///
 /// # Errors
 /// A trace that cannot be read, or a divergence.
@@ -20,17 +23,30 @@ pub fn run(config: ReplayConfig) -> Result<ExitStatus> {
     let interrupt = Interrupt::default();
     let mut host = quiet_host(&interrupt)?;
     let mut emit = |_, output: &Output| host.emit(output);
-    let progress = play(&config, false, interrupt, &mut emit)?;
+    let (player, progress) = play(&config, false, interrupt, &mut emit)?;
     drop(host);
+    if progress == Progress::Interrupted {
+        return Ok(ExitStatus::Signal(SIGINT));
+    }
     let Some(end) = config.reader.ending() else {
         say_unfinished(&config);
         return Ok(ExitStatus::Good);
     };
-    if progress == Progress::Interrupted {
-        return Ok(ExitStatus::Signal(2));
+    let status = ExitStatus::Recorded(end.exit_status);
+    if status.code() != 0 {
+        let path = config.reader.path().display().to_string();
+        let kernel = config.images.iter().next().map_or(&[][..], |(_, bytes)| bytes);
+        let symbols = SymbolSource::open(&config.symbols, kernel)?;
+        let failed = Failed {
+            ending: &end.ending,
+            triple_fault: player.triple_fault.as_ref(),
+            machine: &player.machine,
+            trace: Some(&path),
+        };
+        say::raw(&report::closing_paragraph(&failed, &symbols));
     }
     say::line(&format!("replayed to {} ({}): {}, as recorded", end.mark, end.virtual_time, end.ending));
-    Ok(ExitStatus::Recorded(end.exit_status))
+    Ok(status)
 }
 
 /// Replays without the console and says how much was checked.
@@ -41,10 +57,10 @@ pub fn verify(config: VerifyConfig) -> Result<ExitStatus> {
     let interrupt = Interrupt::default();
     let host = quiet_host(&interrupt)?;
     let started = Instant::now();
-    let progress = play(&config.replay, config.full, interrupt, &mut |_, _| {})?;
+    let (_, progress) = play(&config.replay, config.full, interrupt, &mut |_, _| {})?;
     drop(host);
     if progress == Progress::Interrupted {
-        return Ok(ExitStatus::Signal(2));
+        return Ok(ExitStatus::Signal(SIGINT));
     }
     let last = config.replay.reader.last_mark()?;
     let seconds = started.elapsed().as_secs_f64();
@@ -61,16 +77,16 @@ fn quiet_host(interrupt: &Interrupt) -> Result<Host> {
     Ok(Host::open(options)?)
 }
 
-fn play(
-    config: &ReplayConfig,
+fn play<'a>(
+    config: &'a ReplayConfig,
     full: bool,
     interrupt: Interrupt,
     emit: &mut dyn FnMut(boundary::Mark, &Output),
-) -> Result<Progress> {
+) -> Result<(Player<'a>, Progress)> {
     let mut player = Player::new(&config.reader, &config.images, engine(config.engine), interrupt)?;
     player.full = full;
     match player.play_to_end(emit) {
-        Ok(progress) => Ok(progress),
+        Ok(progress) => Ok((player, progress)),
         Err(PlayError::Divergence(divergence)) => {
             say::line(&divergence.to_string());
             say::line("narrowing it down; this replays the trace several times");

@@ -1,29 +1,73 @@
-//! What is said of a machine and of a failure.
+//! What is said of a machine and of a failure: symbols found where they can be, the rest is `ddb-shell`'s.
 
+use anyhow::{Context, Result};
+use boundary::TripleFault;
+use ddb_shell::report::{FailureReport, failure_paragraph, vcpus_report};
 use machine::Machine;
+use recorder::Ending;
 use replay::Outcome;
 use std::path::PathBuf;
 
-/// Symbols of the guest.
-pub struct Symbols;
+/// Where the guest's symbols may come from. Read when a report is wanted, for a kernel's own table is in its
+/// memory only once it has unpacked itself.
+pub struct SymbolSource {
+    /// The file of `--symbols`, else the kernel.
+    image: Vec<u8>,
+}
 
-impl Symbols {
-    /// From the files of `--symbols`, else from the kernel itself.
-    pub fn load(_files: &[PathBuf], _kernel: &[u8]) -> Symbols {
-        Symbols
+impl SymbolSource {
+    /// The first file of `--symbols`, else the kernel itself, which may be an ELF with symbols.
+    ///
+    /// # Errors
+    /// A file of `--symbols` that cannot be read, or has no symbols.
+    pub fn open(files: &[PathBuf], kernel: &[u8]) -> Result<SymbolSource> {
+        let Some(file) = files.first() else { return Ok(SymbolSource { image: kernel.to_vec() }) };
+        let image = std::fs::read(file).with_context(|| format!("--symbols {}", file.display()))?;
+        ddb_shell::Symbols::parse(&image).with_context(|| format!("--symbols {}", file.display()))?;
+        Ok(SymbolSource { image })
+    }
+
+    /// The symbols of a machine: the image's, moved to where the kernel is, else those in its memory.
+    fn symbols(&self, machine: &Machine) -> ddb_shell::Symbols<'_> {
+        let of_image = ddb_shell::Symbols::parse(&self.image).ok();
+        ddb_shell::Symbols::of_guest(of_image, machine.system().mem.ram())
     }
 }
 
 /// Registers and backtrace of every vCPU.
-pub fn registers(machine: &Machine, _symbols: &Symbols) -> String {
-    machine
-        .cpus()
-        .iter()
-        .map(|cpu| format!("CPU {}: RIP {:#x} RSP {:#x}\n", cpu.id, cpu.rip, cpu.gpr[4]))
-        .collect()
+pub fn registers(machine: &Machine, source: &SymbolSource) -> String {
+    vcpus_report(machine, &source.symbols(machine))
+}
+
+/// What is known of a failed run, live or replayed.
+pub struct Failed<'a> {
+    /// Why it ended.
+    pub ending: &'a Ending,
+    /// The faults, if it was a triple fault.
+    pub triple_fault: Option<&'a TripleFault>,
+    /// The machine as it ended.
+    pub machine: &'a Machine,
+    /// What a TRACE argument calls its recording.
+    pub trace: Option<&'a str>,
+}
+
+impl<'a> Failed<'a> {
+    /// What came of a live run.
+    pub fn live(outcome: &'a Outcome, trace: Option<&'a str>) -> Failed<'a> {
+        let triple_fault = outcome.triple_fault.as_ref();
+        Failed { ending: &outcome.ending, triple_fault, machine: &outcome.machine, trace }
+    }
 }
 
 /// The paragraph that closes a failed run.
-pub fn closing_paragraph(outcome: &Outcome, name: Option<&str>, symbols: &Symbols) -> String {
-    format!("{} at {}; {:?}\n{}", outcome.ending, outcome.mark, name, registers(&outcome.machine, symbols))
+pub fn closing_paragraph(failed: &Failed<'_>, source: &SymbolSource) -> String {
+    let report = FailureReport {
+        ending: failed.ending,
+        mark: failed.machine.mark(),
+        virtual_time: failed.machine.now(),
+        triple_fault: failed.triple_fault,
+        vcpu: None,
+        trace: failed.trace,
+    };
+    failure_paragraph(&report, failed.machine, &source.symbols(failed.machine))
 }

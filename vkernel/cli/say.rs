@@ -12,6 +12,11 @@ pub fn line(text: &str) {
     let _ = writeln!(io::stderr(), "vkernel: {text}");
 }
 
+/// Says on stderr what is complete already.
+pub fn raw(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
 /// Says several lines on stderr, the first one marked as ours.
 pub fn block(text: &str) {
     line(text.trim_end());

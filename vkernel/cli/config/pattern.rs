@@ -8,8 +8,6 @@ use regex::bytes::{Regex, RegexBuilder};
 /// of lines, and a carriage return belongs to the line end.
 #[derive(Clone, Debug)]
 pub struct Pattern {
-    /// The text of it.
-    pub source: String,
     /// What it matches.
     pub regex: Regex,
 }
@@ -32,7 +30,7 @@ impl Pattern {
                 "{option} `{source}` matches the empty text, so it would be seen before the guest starts"
             )));
         }
-        Ok(Pattern { source: source.to_owned(), regex })
+        Ok(Pattern { regex })
     }
 }
 

@@ -22,8 +22,6 @@ pub struct ReplayConfig {
     pub engine: Engine,
     /// Files of symbols; each is there and can be read.
     pub symbols: Vec<PathBuf>,
-    /// The store, for the executable that recorded. None is needed for a packed trace.
-    pub store: Option<Store>,
 }
 
 /// All that `vkernel trace verify` runs with.
@@ -105,9 +103,9 @@ pub fn open_trace(wanted: &str) -> Result<TraceReader> {
 
 /// Opens a trace and gathers its images.
 pub fn open_replay(arguments: ReplayArgs) -> Result<ReplayConfig> {
-    let (reader, images, store) = with_images(&arguments.trace, &arguments.images)?;
+    let (reader, images, _) = with_images(&arguments.trace, &arguments.images)?;
     super::files::check_symbols(&arguments.symbols)?;
-    Ok(ReplayConfig { reader, images, engine: arguments.engine, symbols: arguments.symbols, store })
+    Ok(ReplayConfig { reader, images, engine: arguments.engine, symbols: arguments.symbols })
 }
 
 fn with_images(wanted: &str, images: &ImageArgs) -> Result<(TraceReader, ImageSet, Option<Store>)> {

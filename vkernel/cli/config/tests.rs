@@ -123,7 +123,7 @@ fn the_precise_clock_is_the_hosts() {
 fn patterns_are_compiled_and_the_rest_of_the_judgement_kept() {
     let config = Files::new().open("--expect ok --fail a --fail b --ok-exit 3 --no-reboot %/kernel").unwrap();
     assert!(config.judgement.expect.unwrap().regex.is_match(b"it is ok"));
-    let sources: Vec<_> = config.judgement.fail.iter().map(|pattern| pattern.source.as_str()).collect();
+    let sources: Vec<_> = config.judgement.fail.iter().map(|pattern| pattern.regex.as_str()).collect();
     assert_eq!(sources, ["a", "b"]);
     assert_eq!(config.judgement.ok_exit, Some(3));
     assert!(config.no_reboot);

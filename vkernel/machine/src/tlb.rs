@@ -56,7 +56,8 @@ impl Default for Tlb {
 
 #[inline]
 fn slot(laddr: u64) -> usize {
-    (laddr >> 12) as usize & (HALF_SLOTS - 1) | (laddr >> 63) as usize * HALF_SLOTS
+    let upper = (laddr >> 63) as usize * HALF_SLOTS;
+    upper | (laddr >> 12) as usize & (HALF_SLOTS - 1)
 }
 
 impl Tlb {

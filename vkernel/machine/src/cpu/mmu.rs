@@ -104,7 +104,7 @@ impl Rights {
         match intent {
             Intent::Read => true,
             Intent::Write => self.may_write(cpu, user),
-            Intent::Fetch => !self.no_execute && !(cpu.cr4 & cr4::SMEP != 0 && !user && self.user),
+            Intent::Fetch => !self.no_execute,
         }
     }
 
