@@ -83,7 +83,7 @@ pub fn double(random: &mut Random) -> u64 {
         ]),
         // Around the range of singles, for conversions.
         9 => (random.pick(&[0x369, 0x36a, 0x380, 0x381, 0x47e, 0x47f]) << 52) | fraction,
-        10 => 0x3ff0_0000_0000_0000 + (random.below(32) << 52) | fraction & 0xf_ffff_e000_0000,
+        10 => (0x3ff0_0000_0000_0000 + (random.below(32) << 52)) | (fraction & 0xf_ffff_e000_0000),
         11..14 => (random.below(60) + 1000) << 52 | fraction,
         _ => random.next() >> 1,
     };
