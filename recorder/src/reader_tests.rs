@@ -1,3 +1,5 @@
+//! What a reader promises of whole, torn, damaged and growing traces.
+
 use super::*;
 use crate::TraceWriter;
 use crate::info::TraceInfo;

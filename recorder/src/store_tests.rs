@@ -1,3 +1,5 @@
+//! What the store promises: names, modes, links, and several processes at once.
+
 use super::*;
 use crate::testing::{failure, meta, power_off, power_on};
 use boundary::Mark;

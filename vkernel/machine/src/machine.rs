@@ -120,7 +120,7 @@ pub struct Machine {
     shadow: Option<LockstepShadow>,
 }
 
-/// Console bytes that make `run` return with [`Exit::Output`].
+/// So many events not yet taken make `run` return with [`Exit::Output`].
 const OUTPUT_EVENTS: usize = 64;
 
 impl Machine {

@@ -1,3 +1,5 @@
+//! What the HPET specification promises.
+
 use super::*;
 use crate::platform::law::assert_saves_and_loads;
 

@@ -1,3 +1,5 @@
+//! What the wiring of PIC, I/O APIC and local APICs promises.
+
 use super::*;
 use crate::platform::law::assert_saves_and_loads;
 

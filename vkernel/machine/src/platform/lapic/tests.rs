@@ -1,3 +1,5 @@
+//! What SDM volume 3, chapter 12 promises of a local APIC.
+
 use super::*;
 use crate::platform::law::assert_saves_and_loads;
 

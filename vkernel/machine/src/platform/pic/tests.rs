@@ -1,3 +1,5 @@
+//! What the 8259A data sheet promises.
+
 use super::*;
 use crate::platform::law::assert_saves_and_loads;
 

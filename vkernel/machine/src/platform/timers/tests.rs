@@ -1,3 +1,5 @@
+//! What the platform timers promise together: who drives IRQ 0 and IRQ 8, and in which order.
+
 use super::*;
 use crate::platform::law::assert_saves_and_loads;
 
