@@ -1,4 +1,5 @@
 //! The integration tests: the program and the real guests, in one binary.
 
+mod docs;
 mod support;
 mod tidy;
