@@ -247,6 +247,18 @@ impl System {
         u64::from_le_bytes(entry)
     }
 
+    /// Whether what derives from the upper half of the 4-level root table at `old` would derive in the same way, and
+    /// without setting an accessed bit, from the one at `new`. Stores to `new` are noticed from now on.
+    pub fn upper_halves_agree(&mut self, old: u64, new: u64) -> bool {
+        (256..512).all(|index| {
+            let at = |root: u64| (root & !0xfff) + 8 * index;
+            let entry = self.read_page_table(at(new), 8, PageTableLevel::Upper);
+            let before = self.read_page_table(at(old), 8, PageTableLevel::Upper);
+            // Nothing derives from an entry without P or A.
+            before & 0x21 != 0x21 || entry == before
+        })
+    }
+
     /// Sets accessed and dirty bits for the walker. Adding such a bit invalidates no translation.
     pub fn update_page_table(&mut self, paddr: u64, entry: u64, entry_bytes: u8) {
         let Some(offset) = self.mem.offset(paddr) else { return };

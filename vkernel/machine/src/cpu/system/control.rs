@@ -164,9 +164,15 @@ fn set_cr3(core: &mut Core<'_>, value: u64) -> Exec {
     if pae {
         core.cpu.pdptes = read_pdptes(core, value)?;
     }
-    core.cpu.cr3 = value;
-    // In PAE paging a page below 2 GiB may be global yet reached through a PDPTE that changed.
-    if core.cpu.cr4 & cr4::PGE == 0 || (pae && before != core.cpu.pdptes) {
+    let old = std::mem::replace(&mut core.cpu.cr3, value);
+    // A global translation stays only while the new tables say the same: a processor may keep any, but then accessed
+    // bits would tell which. In PAE paging a page below 2 GiB may be reached through a PDPTE that changed.
+    let agrees = if core.cpu.is_long_mode() {
+        core.cpu.cr4 & cr4::PGE != 0 && core.sys.upper_halves_agree(old, value)
+    } else {
+        !pae || before == core.cpu.pdptes
+    };
+    if core.cpu.cr4 & cr4::PGE == 0 || !agrees {
         core.sys.tlbs.current.evict_all();
     } else {
         core.sys.tlbs.current.evict_not_global();

@@ -127,6 +127,32 @@ fn global_translations_survive_cr3_while_pge_is_on() {
 }
 
 #[test]
+fn a_global_translation_goes_when_the_new_root_would_not_give_it_as_it_is() {
+    const ROOT: u64 = 0x30_0000;
+    const LAST: u64 = 8 * 511;
+    let entry = 0x31_0023;
+    // The same; not accessed yet; absent; another table. And a root that is no RAM.
+    for (root, other, stays) in [
+        (ROOT, entry, true),
+        (ROOT, entry & !0x20, false),
+        (ROOT, 0, false),
+        (ROOT, entry + 0x1000, false),
+        (1 << 39, 0, false),
+    ] {
+        let mut bed = Testbed::long();
+        bed.cpu.cr4 |= cr4::PGE;
+        bed.write(PML4 + LAST, entry);
+        bed.write(ROOT + LAST, other);
+        bed.sys.tlbs.current.insert(Kind::Read, false, !0xfff, 0x5000, true);
+        set_control(&mut bed, 3, root).expect("a legal value");
+        let is_there = |bed: &Testbed| bed.sys.tlbs.current.lookup(Kind::Read, false, !0xfff, 1).is_some();
+        assert_eq!(is_there(&bed), stays, "root {root:#x}, entry {other:#x}");
+        bed.sys.store_phys(0, ROOT + LAST, &0_u64.to_le_bytes());
+        assert!(!is_there(&bed), "a store to the new root is noticed");
+    }
+}
+
+#[test]
 fn real_mode_enters_protected_mode_by_cr0_and_a_jump() {
     let mut bed = Testbed::protected();
     let real = Testbed::real().cpu;
