@@ -168,7 +168,9 @@ impl Machine {
         let now = self.sys.now();
         let icount = self.sys.icount;
         let power_on = self.sys.power_on.clone();
-        self.sys = System::new(&power_on);
+        let platform = std::mem::replace(&mut self.sys, System::new(&power_on)).platform;
+        self.sys.platform = platform;
+        self.sys.platform.reset();
         self.sys.icount = icount;
         self.sys.clock = Clock::restarted(icount, now);
         self.sys.platform.advance(now);
@@ -337,7 +339,8 @@ impl Machine {
             Activity::Running => true,
             Activity::Halted => {
                 let signals = self.sys.platform.signals(cpu.id);
-                signals.nmi || signals.init || (signals.interrupt && cpu.flag(rflags::IF))
+                let takes_nmi = signals.nmi && system::accepts_nmi(cpu);
+                takes_nmi || signals.init || (signals.interrupt && cpu.flag(rflags::IF))
             }
             Activity::WaitForSipi => {
                 let signals = self.sys.platform.signals(cpu.id);
@@ -387,11 +390,7 @@ impl Machine {
                 self.landmark(LandmarkKind::Ipi, vector);
                 system::start_up(&mut self.cpus[vcpu], vector);
             }
-        } else if signals.nmi
-            && !cpu.nmi_blocked
-            && cpu.shadow != Shadow::MovSs
-            && self.sys.platform.take_nmi(cpu.id)
-        {
+        } else if signals.nmi && system::accepts_nmi(cpu) && self.sys.platform.take_nmi(cpu.id) {
             self.landmark(LandmarkKind::Ipi, 2);
             self.wake(vcpu);
             system::deliver_nmi(&mut Core { cpu: &mut self.cpus[vcpu], sys: &mut self.sys });
@@ -617,3 +616,7 @@ pub fn registers_hash(cpu: &Vcpu) -> u32 {
     }
     xxh3_64(&bytes) as u32
 }
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;
