@@ -41,7 +41,7 @@ pub fn demo_until(command_line: &str, stop: Option<u64>) -> (Machine, Exit) {
     let topology = Topology { vcpus: 2, thread_bits: 0, core_bits: 0 };
     let power_on = machine::power_on(topology, 64 << 20, 0, 0, boot);
     let mut machine = Machine::new(&power_on, &OneImage, EngineKind::Interp).expect("it boots");
-    let stops = StopSet { execute: stop.into_iter().collect() };
+    let stops = StopSet { execute: stop.into_iter().collect(), ..StopSet::default() };
     let until = Mark::before(Icount(100_000_000));
     loop {
         match machine.run(until, &stops, &Interrupt::default()) {

@@ -2,7 +2,8 @@
 //!
 //! Live, it is a timeline whose end is the host ([`live`]); recording, it writes down what passes; replaying,
 //! it reads that back and checks every landmark and digest on the way ([`player`]). A disagreement is a value,
-//! a [`Divergence`], narrowed to the first differing instruction ([`narrow`]).
+//! a [`Divergence`], narrowed to the first differing instruction ([`narrow`]). With a cursor that moves both ways
+//! over a recording it is a [`Timeline`].
 //!
 //! Knows nothing of terminals, files' names or command lines.
 #![forbid(unsafe_code)]
@@ -11,10 +12,12 @@ mod divergence;
 mod live;
 mod narrow;
 mod player;
+mod timeline;
 mod watch;
 
 pub use divergence::{Divergence, Evidence};
 pub use live::{Clock, Limit, Live, LiveOptions, Outcome};
 pub use narrow::{Narrowed, narrow};
-pub use player::{PlayError, Player, Progress};
+pub use player::{Checkpoint, PlayError, Player, Progress};
+pub use timeline::{Arrival, Budget, ConsoleLog, Hit, Hits, ProgressReport, Timeline, settled};
 pub use watch::{FailOn, Failure, Pattern, Watch};

@@ -2,7 +2,7 @@
 
 use crate::divergence::{Divergence, Evidence};
 use boundary::{Landmark, Mark, Media, Output, PowerEvent, TripleFault};
-use machine::{EngineKind, Event, Exit, Interrupt, Machine, StopSet};
+use machine::{EngineKind, Event, Exit, Interrupt, Machine, Saved, StopReason, StopSet};
 use recorder::{ConsoleState, End, Events, TraceError, TraceReader, as_recorded};
 use std::collections::VecDeque;
 
@@ -41,6 +41,45 @@ pub enum Progress {
     Ended,
     /// Somebody raised the interrupt.
     Interrupted,
+    /// To a stop.
+    Stopped {
+        /// The vCPU that met it.
+        vcpu: u8,
+        /// Which.
+        reason: StopReason,
+    },
+}
+
+/// A player as it was at one place. Belongs to the player that saved it, and to others of the same trace.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    machine: Saved,
+    agreed: Mark,
+    console: ConsoleState,
+    power: Option<(Mark, PowerEvent)>,
+    triple_fault: Option<TripleFault>,
+    passed_here: usize,
+    own_counts: Vec<u64>,
+}
+
+impl Checkpoint {
+    /// Its place.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        self.machine.mark()
+    }
+
+    /// How many counts a vCPU had executed.
+    #[must_use]
+    pub fn own_counts(&self, vcpu: u8) -> u64 {
+        self.own_counts[usize::from(vcpu)]
+    }
+
+    /// The machine.
+    #[must_use]
+    pub fn machine(&self) -> &Saved {
+        &self.machine
+    }
 }
 
 /// A replay of one trace.
@@ -48,6 +87,7 @@ pub struct Player<'a> {
     /// The machine being replayed.
     pub machine: Machine,
     media: &'a dyn Media,
+    reader: TraceReader,
     events: Events,
     /// Events read ahead, up to and including the next one that is no landmark.
     ahead: VecDeque<(Mark, recorder::Event)>,
@@ -58,6 +98,10 @@ pub struct Player<'a> {
     interrupt: Interrupt,
     derived: VecDeque<(Mark, Landmark)>,
     power: Option<(Mark, PowerEvent)>,
+    /// The place of the last event passed, and how many were passed there.
+    passed: (Mark, usize),
+    /// What to stop at.
+    pub stops: StopSet,
     /// The faults of the triple fault it ended with.
     pub triple_fault: Option<TripleFault>,
     /// Check every digest from scratch too, trusting no bookkeeping.
@@ -83,6 +127,7 @@ impl<'a> Player<'a> {
         Ok(Player {
             machine: Machine::new(power_on, media, engine)?,
             media,
+            reader: reader.clone(),
             events: reader.events(),
             ahead: VecDeque::new(),
             end: reader.ending().cloned(),
@@ -92,6 +137,8 @@ impl<'a> Player<'a> {
             interrupt,
             derived: VecDeque::new(),
             power: None,
+            passed: (Mark::default(), 0),
+            stops: StopSet::default(),
             triple_fault: None,
             full: false,
         })
@@ -101,6 +148,47 @@ impl<'a> Player<'a> {
     #[must_use]
     pub fn last_mark(&self) -> Mark {
         self.last
+    }
+
+    /// Saves the player where it is.
+    ///
+    /// # Errors
+    /// The landmarks since the last event disagree with the trace.
+    pub fn save(&mut self) -> Result<Checkpoint, PlayError> {
+        let here = self.machine.mark();
+        self.next_stop()?;
+        self.compare_landmarks(here)?;
+        Ok(Checkpoint {
+            machine: self.machine.save(),
+            agreed: self.agreed,
+            console: self.console,
+            power: self.power.clone(),
+            triple_fault: self.triple_fault.clone(),
+            own_counts: self.machine.cpus().iter().map(|cpu| cpu.own_counts).collect(),
+            passed_here: if self.passed.0 == here { self.passed.1 } else { 0 },
+        })
+    }
+
+    /// Goes to the place of a checkpoint, forwards or backwards.
+    ///
+    /// # Errors
+    /// The trace can no longer be read.
+    pub fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), PlayError> {
+        let Checkpoint { machine, agreed, console, power, triple_fault, passed_here, own_counts: _ } =
+            checkpoint;
+        self.machine.load(machine);
+        self.agreed = *agreed;
+        self.console = *console;
+        self.power.clone_from(power);
+        self.triple_fault.clone_from(triple_fault);
+        self.passed = (machine.mark(), *passed_here);
+        self.derived.clear();
+        self.ahead.clear();
+        self.events = self.reader.events_from(machine.mark());
+        for _ in 0..*passed_here {
+            self.events.next().transpose()?;
+        }
+        Ok(())
     }
 
     /// Replays up to `until`, printing outputs to `emit`, checking everything.
@@ -114,7 +202,8 @@ impl<'a> Player<'a> {
             if let Some(progress) = self.run_to(target, emit)? {
                 return Ok(progress);
             }
-            self.compare_landmarks(target)?;
+            // At a settled place, an interrupt that is taken there has not been taken yet.
+            self.compare_landmarks(self.machine.mark().min(target))?;
             if target >= until && next.is_none_or(|mark| mark >= until) {
                 return Ok(Progress::Reached);
             }
@@ -155,12 +244,13 @@ impl<'a> Player<'a> {
         emit: &mut dyn FnMut(Mark, &Output),
     ) -> Result<Option<Progress>, PlayError> {
         loop {
-            let exit = self.machine.run(target, &StopSet::default(), &self.interrupt);
+            let exit = self.machine.run(target, &self.stops, &self.interrupt);
             self.drain(emit);
             match exit {
                 Exit::Budget => return Ok(None),
                 Exit::Interrupted => return Ok(Some(Progress::Interrupted)),
-                Exit::Output | Exit::Stop { .. } | Exit::Mismatch(_) => {}
+                Exit::Stop { vcpu, reason, .. } => return Ok(Some(Progress::Stopped { vcpu, reason })),
+                Exit::Output | Exit::Mismatch(_) => {}
                 Exit::Idle { next_deadline: Some(deadline) } => {
                     // The last jump of a run that reached its limit while idle went only so far.
                     let limit = self.end.as_ref().filter(|end| end.mark == next_seq(self.machine.mark()));
@@ -241,6 +331,7 @@ impl<'a> Player<'a> {
             recorder::Event::Note(_) => {}
         }
         self.agreed = mark;
+        self.passed = if self.passed.0 == mark { (mark, self.passed.1 + 1) } else { (mark, 1) };
         Ok(())
     }
 

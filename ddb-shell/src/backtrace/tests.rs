@@ -171,7 +171,7 @@ fn a_guest_stopped_at_its_panic_shows_the_way_there() {
     let symbols = Symbols::parse(&DEMO).expect("symbols");
     let panic = symbols.address_of("panic").expect("panic");
     let (mut machine, exit) = demo_until("panic", Some(panic));
-    let Exit::Stop { vcpu, rip } = exit else { panic!("{exit:?}") };
+    let Exit::Stop { vcpu, rip, .. } = exit else { panic!("{exit:?}") };
     assert_eq!(rip, panic);
     let digest = machine.digest();
     let frames = backtrace(&machine, usize::from(vcpu), &symbols);

@@ -16,7 +16,7 @@ impl fmt::Display for ImageId {
 
 /// Where the machine gets the images that [`crate::PowerOn`] names. Content-addressed and immutable by law,
 /// so that reading one is no input.
-pub trait Media {
+pub trait Media: Sync {
     /// The bytes of an image, or `None` if this source does not have it.
     fn image(&self, id: ImageId) -> Option<Arc<Vec<u8>>>;
 }

@@ -34,7 +34,7 @@ pub enum PowerEvent {
 }
 
 /// The three faults that ended a vCPU, the first one first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TripleFault {
     /// Which vCPU.
     pub vcpu: u8,
@@ -43,7 +43,7 @@ pub struct TripleFault {
 }
 
 /// One fault of a [`TripleFault`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TripleFaultStep {
     /// Exception vector.
     pub vector: u8,

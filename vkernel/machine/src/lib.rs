@@ -17,15 +17,19 @@ pub mod machine;
 pub mod mem;
 mod peek;
 pub mod platform;
+mod saved;
 mod schedule;
+pub mod stop;
 pub mod system;
 pub mod tlb;
 
 pub use describe::power_on;
 pub use engine::EngineKind;
 pub use lockstep::Mismatch;
-pub use machine::{Event, Exit, Interrupt, Machine, Saved, StopSet};
+pub use machine::{Event, Exit, Interrupt, Machine};
 pub use peek::PeekError;
+pub use saved::Saved;
+pub use stop::{Space, StopReason, StopSet, Watchpoint};
 
 /// The number of this behaviour. Any change that alters a digest of the same [`boundary::PowerOn`] and inputs
 /// raises it.

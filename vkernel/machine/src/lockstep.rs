@@ -4,7 +4,8 @@
 //! so nothing can be shared by mistake.
 
 use crate::cpu::state::Vcpu;
-use crate::machine::{Event, Exit, Interrupt, Machine, StopSet};
+use crate::machine::{Event, Exit, Interrupt, Machine};
+use crate::stop::StopSet;
 use boundary::{Landmark, Mark};
 use std::fmt;
 

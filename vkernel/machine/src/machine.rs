@@ -4,7 +4,6 @@
 //! back. At one count happenings are ordered: inputs as the driver applies them, then timers, then the
 //! schedule; `Mark::seq` numbers them.
 
-use crate::archive::Archive;
 use crate::boot;
 use crate::clock::Clock;
 use crate::cpu::core::Core;
@@ -12,18 +11,17 @@ use crate::cpu::state::{Activity, Shadow, Vcpu, rflags};
 use crate::cpu::system;
 use crate::engine::{self, Engine, EngineKind};
 use crate::lockstep::{Mismatch, Shadow as LockstepShadow};
-use crate::mem::PAGE_BYTES;
 use crate::platform::firmware::firmware_tables;
 use crate::platform::memory_map::memory_map;
 use crate::schedule::Schedule;
+use crate::stop::{StopReason, StopSet};
 use crate::system::System;
 use boundary::{
-    Digest, Icount, Input, Landmark, LandmarkKind, Mark, Media, Operator, Output, PowerEvent, PowerOn,
-    VirtualTime,
+    Icount, Input, Landmark, LandmarkKind, Mark, Media, Operator, Output, PowerEvent, PowerOn, VirtualTime,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Why [`Machine::run`] returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +39,8 @@ pub enum Exit {
         vcpu: u8,
         /// Its RIP.
         rip: u64,
+        /// The condition.
+        reason: StopReason,
     },
     /// The driver's [`Interrupt`] was raised.
     Interrupted,
@@ -80,13 +80,6 @@ impl Interrupt {
     }
 }
 
-/// Where to stop besides the place asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StopSet {
-    /// Linear addresses: stop before an instruction there is executed.
-    pub execute: Vec<u64>,
-}
-
 /// Something the machine did, for the driver to take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -96,28 +89,19 @@ pub enum Event {
     Output(Output),
 }
 
-/// A whole machine, saved.
-#[derive(Clone, Debug)]
-pub struct Saved {
-    /// Everything but RAM.
-    state: Vec<u8>,
-    /// The pages of RAM that are not all zero, by number.
-    pages: Vec<(u32, Box<[u8; PAGE_BYTES]>)>,
-}
-
 /// A PC with 1 to 16 processors.
 #[derive(Debug)]
 pub struct Machine {
-    cpus: Vec<Vcpu>,
-    sys: System,
-    engine: Box<dyn Engine>,
-    schedule: Schedule,
-    mark: Mark,
+    pub(crate) cpus: Vec<Vcpu>,
+    pub(crate) sys: System,
+    pub(crate) engine: Box<dyn Engine>,
+    pub(crate) schedule: Schedule,
+    pub(crate) mark: Mark,
     /// How many times timers fired, the key of their perturbation.
-    timer_ordinal: u64,
-    events: Vec<(Mark, Event)>,
+    pub(crate) timer_ordinal: u64,
+    pub(crate) events: Vec<(Mark, Event)>,
     /// The same machine on the reference engine, in lockstep.
-    shadow: Option<LockstepShadow>,
+    pub(crate) shadow: Option<LockstepShadow>,
 }
 
 /// So many events not yet taken make `run` return with [`Exit::Output`].
@@ -269,13 +253,12 @@ impl Machine {
     }
 
     fn run_alone(&mut self, until: Mark, stops: &StopSet, interrupt: &Interrupt) -> Exit {
-        if self.sys.stops != stops.execute {
-            self.sys.stops.clone_from(&stops.execute);
-            self.engine.forget();
-            self.sys.mem.forget_attributes();
-            self.sys.tlbs.evict_all();
-        }
+        self.replace_stops(stops);
         loop {
+            if let Some(reason) = self.stop_met() {
+                let cpu = &self.cpus[self.schedule.current];
+                return Exit::Stop { vcpu: cpu.id, rip: cpu.rip, reason };
+            }
             if self.mark >= until {
                 return Exit::Budget;
             }
@@ -299,13 +282,33 @@ impl Machine {
                 }
                 continue;
             }
-            if self.deliver_signal() {
-                continue;
+            if self.mark.icount == until.icount {
+                // All that happens here without a count has happened.
+                return Exit::Budget;
             }
-            if let Some(exit) = self.execute(until) {
-                return exit;
+            if !self.deliver_signal() {
+                self.execute(until);
             }
         }
+    }
+
+    fn replace_stops(&mut self, stops: &StopSet) {
+        let (breakpoints, watches) = self.sys.stops.replace(stops);
+        if !breakpoints.is_empty() {
+            self.engine.forget_code_at(&breakpoints);
+        }
+        if watches {
+            self.sys.tlbs.evict_all();
+        }
+    }
+
+    /// A condition of the stop set that holds now.
+    fn stop_met(&mut self) -> Option<StopReason> {
+        let counted = self.sys.stops.set().own_counts;
+        if counted.is_some_and(|(vcpu, counts)| self.cpus[usize::from(vcpu)].own_counts == counts) {
+            return Some(StopReason::OwnCounts);
+        }
+        self.sys.stops.take_met()
     }
 
     fn power_event(&mut self) -> Option<PowerEvent> {
@@ -405,6 +408,7 @@ impl Machine {
         } else {
             return false;
         }
+        self.sys.heed_stops();
         self.sys.icount += 1;
         self.cpus[vcpu].own_counts += 1;
         self.schedule.consume(1);
@@ -432,12 +436,17 @@ impl Machine {
     }
 
     /// Lets the engine execute the current vCPU up to the next happening.
-    fn execute(&mut self, until: Mark) -> Option<Exit> {
+    fn execute(&mut self, until: Mark) {
         let vcpu = self.schedule.current;
         let before = self.sys.icount;
         let mut budget = (until.icount.0 - before).min(self.schedule.counts_left);
         if let Some(deadline) = self.deadline() {
             budget = budget.min(self.sys.clock.counts_until(before, deadline));
+        }
+        if let Some((counted, counts)) = self.sys.stops.set().own_counts
+            && usize::from(counted) == vcpu
+        {
+            budget = budget.min(counts.wrapping_sub(self.cpus[vcpu].own_counts));
         }
         if self.cpus[vcpu].shadow != Shadow::None {
             // Interrupts are looked at again right after the one instruction that a shadow covers.
@@ -452,11 +461,6 @@ impl Machine {
         self.schedule.consume(counts);
         self.sync_mark();
         self.after_leave();
-        if std::mem::take(&mut self.sys.stop_reached) {
-            let cpu = &self.cpus[vcpu];
-            return Some(Exit::Stop { vcpu: cpu.id, rip: cpu.rip });
-        }
-        None
     }
 
     /// What an instruction asked the schedule for.
@@ -521,70 +525,6 @@ impl Machine {
         }
         self.sys.clock.jump(self.sys.icount, to);
         self.happened();
-    }
-
-    /// The digest of the whole machine, RAM by what changed since the last digest.
-    pub fn digest(&mut self) -> Digest {
-        let ram = self.sys.end_epoch();
-        self.combine_digest(ram)
-    }
-
-    /// The digest of the whole machine, RAM read whole.
-    pub fn digest_from_scratch(&mut self) -> Digest {
-        let ram = self.sys.mem.digest_from_scratch();
-        self.combine_digest(ram)
-    }
-
-    fn combine_digest(&mut self, ram: u128) -> Digest {
-        let mut archive = Archive::writer();
-        self.persist_state(&mut archive);
-        Digest(xxh3_128(&archive.finish()) ^ ram)
-    }
-
-    /// All state but RAM, in one order for saving, loading and digesting.
-    fn persist_state(&mut self, archive: &mut Archive) {
-        let Machine { cpus, sys, engine: _, schedule, mark, timer_ordinal, events: _, shadow: _ } = self;
-        cpus.iter_mut().for_each(|cpu| archive.field(cpu));
-        archive.field(&mut sys.platform);
-        archive.field(&mut sys.clock);
-        archive.field(&mut sys.icount);
-        archive.field(schedule);
-        archive.field(&mut mark.icount.0);
-        archive.field(&mut mark.seq);
-        archive.field(timer_ordinal);
-    }
-
-    /// Saves everything.
-    #[must_use]
-    pub fn save(&mut self) -> Saved {
-        let mut writer = Archive::writer();
-        self.persist_state(&mut writer);
-        let pages = self
-            .sys
-            .mem
-            .ram()
-            .chunks_exact(PAGE_BYTES)
-            .enumerate()
-            .filter(|(_, page)| page.iter().any(|&byte| byte != 0))
-            .map(|(index, page)| (index as u32, Box::new(page.try_into().expect("a chunk is a page"))))
-            .collect();
-        Saved { state: writer.finish(), pages }
-    }
-
-    /// Replaces everything by what was saved from a machine of the same description.
-    pub fn load(&mut self, saved: &Saved) {
-        if let Some(shadow) = &mut self.shadow {
-            shadow.machine().load(saved);
-        }
-        let mut reader = Archive::reader(saved.state.clone());
-        self.persist_state(&mut reader);
-        let _ = reader.finish();
-        self.sys.mem.load_pages(&saved.pages);
-        self.sys.tlbs.evict_all();
-        self.sys.tlbs.switch(self.schedule.current);
-        self.sys.mem.forget_attributes();
-        self.engine.forget();
-        self.events.clear();
     }
 }
 

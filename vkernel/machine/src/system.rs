@@ -6,9 +6,10 @@
 
 use crate::clock::Clock;
 use crate::engine::Scratch;
-use crate::mem::{Memory, PAGE_BYTES, PageTableLevel};
+use crate::mem::{Memory, PAGE_BYTES, PageMap, PageTableLevel};
 use crate::platform::Access;
 use crate::platform::board::Platform;
+use crate::stop::Stops;
 use crate::tlb::Tlbs;
 use boundary::{PowerOn, Rules, VirtualTime};
 
@@ -54,12 +55,8 @@ pub struct System {
     pub tlbs: Tlbs,
     /// What the engine keeps while it executes.
     pub scratch: Scratch,
-    /// Linear addresses to stop at.
-    pub stops: Vec<u64>,
-    /// One of `stops` is reached.
-    pub stop_reached: bool,
-    /// The count at which the last stop was reported: going on from there does not stop again.
-    pub stop_passed: Option<u64>,
+    /// What to stop at, and what of it was met.
+    pub stops: Stops,
     /// RAM offsets of pages whose decoded code was overwritten; the engine drops it and forgets them.
     pub stale_code: Vec<usize>,
     /// The description the machine was built from.
@@ -81,9 +78,7 @@ impl System {
             leave: Leave::default(),
             tlbs: Tlbs::new(usize::from(power_on.topology.vcpus)),
             scratch: Scratch::default(),
-            stops: Vec::new(),
-            stop_reached: false,
-            stop_passed: None,
+            stops: Stops::default(),
             stale_code: Vec::new(),
             power_on: power_on.clone(),
             triple_fault: None,
@@ -117,6 +112,7 @@ impl System {
     /// IN. `size` is 1, 2 or 4.
     pub fn port_read(&mut self, vcpu: u8, port: u16, size: u8) -> u32 {
         let value = self.platform.port_read(self.access(vcpu), port, size);
+        self.stops.port(port, false, value);
         self.charge(self.power_on.rules.port_ns);
         value
     }
@@ -124,6 +120,7 @@ impl System {
     /// OUT. `size` is 1, 2 or 4.
     pub fn port_write(&mut self, vcpu: u8, port: u16, size: u8, value: u32) {
         self.platform.port_write(self.access(vcpu), port, size, value);
+        self.stops.port(port, true, value);
         self.charge(self.power_on.rules.port_ns);
     }
 
@@ -273,14 +270,16 @@ impl System {
     /// Whether execution must stop before the instruction at linear address `rip`; then asks the engine to
     /// return.
     #[inline]
-    pub fn stops_at(&mut self, rip: u64) -> bool {
-        if self.stops.is_empty() || self.stop_passed == Some(self.icount) || !self.stops.contains(&rip) {
-            return false;
-        }
-        self.stop_passed = Some(self.icount);
-        self.stop_reached = true;
-        self.leave.recheck = true;
-        true
+    pub fn reaches_stop(&mut self, rip: u64) -> bool {
+        let reached = self.stops.reaches(rip, self.icount);
+        self.leave.recheck |= reached;
+        reached
+    }
+
+    /// An instruction or delivery is complete: asks the engine to return if it met a stop.
+    #[inline]
+    pub fn heed_stops(&mut self) {
+        self.leave.recheck |= self.stops.complete();
     }
 
     /// Notes that `length` bytes at RAM offset `offset` (within one page) were decoded: stores there must be
@@ -292,10 +291,28 @@ impl System {
         self.mem.mark_code(offset, length);
     }
 
-    /// Ends the epoch: every page is clean again, and write translations must notice the next store.
-    pub fn end_epoch(&mut self) -> u128 {
+    /// The digest of RAM by what changed since the last one. Ends the epoch: every page is clean again, and
+    /// write translations must notice the next store.
+    pub fn digest_ram(&mut self) -> u128 {
         self.tlbs.evict_writable();
         self.mem.digest_incremental()
+    }
+
+    /// The contents of RAM. Ends the epoch.
+    pub fn capture_ram(&mut self) -> PageMap {
+        self.tlbs.evict_writable();
+        self.mem.capture()
+    }
+
+    /// Replaces the contents of RAM. Code decoded from pages that stay as they are stays valid.
+    pub fn restore_ram(&mut self, contents: &PageMap) {
+        self.tlbs.evict_all();
+        for page in self.mem.restore(contents) {
+            let offset = page * PAGE_BYTES;
+            if self.mem.page(offset).code_chunks != 0 {
+                self.drop_code(offset);
+            }
+        }
     }
 }
 

@@ -9,7 +9,6 @@ use super::mmu::{Intent, translate};
 use super::state::{CS, Mode, SS, Segment, Vcpu, cr0, rflags};
 use crate::mem::PAGE_BYTES;
 use crate::system::System;
-use crate::tlb::Kind;
 
 /// A vCPU and the system around it.
 #[derive(Debug)]
@@ -102,7 +101,9 @@ impl Core<'_> {
                 next &= 0xffff_ffff;
             }
             second = translate(self.cpu, self.sys, next, intent, user)?.paddr;
+            self.sys.stops.access(next, second, length - split, intent);
         }
+        self.sys.stops.access(laddr, first, split, intent);
         Ok(Located { first, second, split: split as u8, length: length as u8 })
     }
 
@@ -277,14 +278,5 @@ impl Core<'_> {
     /// Asks for a look at interrupts and timers after this instruction.
     pub fn recheck(&mut self) {
         self.sys.leave.recheck = true;
-    }
-
-    /// Caches a translation just made for the engines' fast paths, if it may be cached.
-    pub fn cache_translation(&mut self, laddr: u64, paddr: u64, kind: Kind, global: bool) {
-        let Some(offset) = self.sys.mem.offset(paddr) else { return };
-        if kind != Kind::Write || self.sys.mem.is_plain(offset) {
-            let user = self.is_user();
-            self.sys.tlbs.current.insert(kind, user, laddr, offset, global);
-        }
     }
 }

@@ -15,6 +15,9 @@ pub trait Engine: Send + std::fmt::Debug {
     /// `sys.icount` is exact on return. Exceptions are delivered inside, each delivery counting 1.
     fn run(&mut self, cpu: &mut Vcpu, sys: &mut System, budget: u64);
 
+    /// Drops code decoded across any of these linear addresses: a breakpoint came or went there.
+    fn forget_code_at(&mut self, addresses: &[u64]);
+
     /// Drops everything derived from guest state: it was replaced as a whole.
     fn forget(&mut self);
 }

@@ -25,7 +25,7 @@ impl Engine for Reference {
         let mut core = Core { cpu, sys };
         while core.sys.icount < end && !core.sys.leave.any() {
             let rip = core.cpu.rip;
-            if core.sys.stops_at(rip) {
+            if core.sys.reaches_stop(rip) {
                 break;
             }
             step(&mut core);
@@ -33,6 +33,8 @@ impl Engine for Reference {
         // Nothing is cached here that a store could have made stale.
         core.sys.stale_code.clear();
     }
+
+    fn forget_code_at(&mut self, _addresses: &[u64]) {}
 
     fn forget(&mut self) {}
 }
@@ -82,9 +84,11 @@ fn complete(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
 #[inline]
 fn retire(core: &mut Core<'_>, result: Exec) {
     if let Err(exception) = result {
+        core.sys.stops.abandon();
         system::deliver_exception(core, exception);
     }
     core.sys.icount += 1;
+    core.sys.heed_stops();
 }
 
 /// Delivers the pending debug exception.

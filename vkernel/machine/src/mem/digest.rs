@@ -19,8 +19,10 @@ pub fn page_hash(index: usize, bytes: &[u8]) -> u128 {
 impl Memory {
     /// Ends the epoch and gives the digest of RAM, from the pages written since the last call.
     pub fn digest_incremental(&mut self) -> u128 {
-        for index in self.take_dirty() {
+        self.end_epoch();
+        for index in std::mem::take(&mut self.unhashed) {
             let index = index as usize;
+            self.pages[index].unhashed = false;
             let hash = page_hash(index, &self.ram()[index * PAGE_BYTES..][..PAGE_BYTES]);
             let old = std::mem::replace(&mut self.page_hashes[index], hash);
             self.hash_sum = self.hash_sum.wrapping_sub(old).wrapping_add(hash);
@@ -42,7 +44,8 @@ impl Memory {
     #[must_use]
     pub fn first_mismatch(&self) -> Option<usize> {
         self.ram().chunks_exact(PAGE_BYTES).enumerate().position(|(index, bytes)| {
-            !self.page(index * PAGE_BYTES).dirty && page_hash(index, bytes) != self.page_hashes[index]
+            let page = self.page(index * PAGE_BYTES);
+            !page.dirty && !page.unhashed && page_hash(index, bytes) != self.page_hashes[index]
         })
     }
 }

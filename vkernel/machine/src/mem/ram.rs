@@ -7,6 +7,7 @@
 //! about it has to be noticed. What must be noticed: the first store in an epoch (digests, checkpoints), a
 //! store over decoded code, a store to a page table.
 
+use super::pages::PageMap;
 use crate::platform::layout;
 
 /// Bytes in a page.
@@ -27,6 +28,10 @@ pub enum PageTableLevel {
 pub struct Page {
     /// Written in this epoch.
     pub dirty: bool,
+    /// Written since its hash was taken, in an epoch that is over.
+    pub(super) unhashed: bool,
+    /// Written since it was captured, in an epoch that is over.
+    pub(super) uncaptured: bool,
     /// Read by the walker as a leaf table since the last eviction.
     pub leaf_table: bool,
     /// Read by the walker as an upper-level table.
@@ -41,9 +46,15 @@ pub struct Page {
 #[derive(Debug)]
 pub struct Memory {
     ram: Vec<u8>,
-    pages: Vec<Page>,
+    pub(super) pages: Vec<Page>,
     low_bytes: u64,
     dirty: Vec<u32>,
+    /// The pages whose [`Page::unhashed`] is set.
+    pub(super) unhashed: Vec<u32>,
+    /// The pages whose [`Page::uncaptured`] is set.
+    pub(super) uncaptured: Vec<u32>,
+    /// RAM as of the last capture or restoration; see `capture.rs`.
+    pub(super) captured: PageMap,
     /// Hash of each page as of the last digest; see `digest.rs`.
     pub(super) page_hashes: Vec<u128>,
     /// Sum of `page_hashes`.
@@ -71,6 +82,9 @@ impl Memory {
             pages: vec![Page::default(); pages],
             low_bytes: bytes.min(layout::PCI_HOLE),
             dirty: Vec::new(),
+            unhashed: Vec::new(),
+            uncaptured: Vec::new(),
+            captured: PageMap::default(),
             page_hashes: vec![0; pages],
             hash_sum: 0,
         }
@@ -143,13 +157,24 @@ impl Memory {
         }
     }
 
-    /// Ends the epoch: gives the pages written in it, and makes every page clean.
-    pub fn take_dirty(&mut self) -> Vec<u32> {
-        let dirty = std::mem::take(&mut self.dirty);
-        for &index in &dirty {
-            self.pages[index as usize].dirty = false;
+    /// Ends the epoch: every page is clean again, and those written in it wait to be hashed and captured.
+    pub fn end_epoch(&mut self) {
+        for index in std::mem::take(&mut self.dirty) {
+            let page = &mut self.pages[index as usize];
+            page.dirty = false;
+            if !std::mem::replace(&mut page.unhashed, true) {
+                self.unhashed.push(index);
+            }
+            if !std::mem::replace(&mut page.uncaptured, true) {
+                self.uncaptured.push(index);
+            }
         }
-        dirty
+    }
+
+    /// The pages written in this epoch so far.
+    #[must_use]
+    pub fn dirty_pages(&self) -> &[u32] {
+        &self.dirty
     }
 
     /// Notes that `length` bytes at `offset` (within one page) were decoded as code.
@@ -211,21 +236,6 @@ impl Memory {
         }
         self.ram[offset..offset + bytes.len()].copy_from_slice(bytes);
         true
-    }
-
-    /// Replaces all of RAM: the pages given, and zeros elsewhere.
-    pub fn load_pages(&mut self, pages: &[(u32, Box<[u8; PAGE_BYTES]>)]) {
-        let mut given = pages.iter().peekable();
-        for index in 0..self.pages.len() {
-            let page = given.next_if(|(number, _)| *number as usize == index);
-            let target = &mut self.ram[index * PAGE_BYTES..][..PAGE_BYTES];
-            match page {
-                Some((_, bytes)) => target.copy_from_slice(&bytes[..]),
-                None if target.iter().any(|&byte| byte != 0) => target.fill(0),
-                None => continue,
-            }
-            self.mark_dirty(index * PAGE_BYTES);
-        }
     }
 }
 

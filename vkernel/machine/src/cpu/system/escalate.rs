@@ -3,7 +3,7 @@
 use super::interrupt::{Event, Failure, Source, deliver, page_fault_cause};
 use crate::cpu::core::Core;
 use crate::cpu::exception::{Exception, Exec};
-use crate::cpu::state::{Activity, Shadow, rflags};
+use crate::cpu::state::{Activity, RAX, Shadow, rflags};
 use boundary::{TripleFault, TripleFaultStep};
 
 /// How an exception combines with another (SDM vol. 3 table 6-4).
@@ -23,6 +23,9 @@ fn class(vector: u8) -> Class {
         _ => Class::Benign,
     }
 }
+
+/// The vector by which 32-bit Linux programs make system calls.
+const LINUX_SYSCALL: u8 = 0x80;
 
 /// Whether `second`, raised while delivering `first`, makes a double fault.
 fn doubles(first: u8, second: u8) -> bool {
@@ -69,7 +72,18 @@ pub(crate) fn deliver_debug_trap(core: &mut Core<'_>) {
 pub(super) fn software_interrupt(core: &mut Core<'_>, vector: u8, source: Source) -> Exec {
     let event = Event { vector, source, error_code: None, rip: core.cpu.next_rip };
     // A delivery moves RIP; that the engine then commits `next_rip` moves it nowhere else.
-    deliver(core, event).map_err(|failure| failure.exception)
+    attempt(core, event).map_err(|failure| failure.exception)
+}
+
+/// Delivers, and says so to a debugger that waits for it.
+fn attempt(core: &mut Core<'_>, event: Event) -> Result<(), Failure> {
+    match event.source {
+        Source::Fault | Source::Trap => core.sys.stops.exception(event.vector, event.error_code, event.rip),
+        Source::External => core.sys.stops.interrupt(event.vector),
+        Source::Software if event.vector == LINUX_SYSCALL => core.sys.stops.syscall(core.cpu.gpr[RAX]),
+        Source::Software => core.sys.stops.exception(event.vector, None, event.rip),
+    }
+    deliver(core, event)
 }
 
 /// Delivers an event, or what its failure leads to.
@@ -77,7 +91,7 @@ fn deliver_or_escalate(core: &mut Core<'_>, mut event: Event) {
     let rip = core.cpu.rip;
     let mut steps = vec![];
     let mut reason = None;
-    while let Err(Failure { exception, reason: why }) = deliver(core, event) {
+    while let Err(Failure { exception, reason: why }) = attempt(core, event) {
         let is_exception = matches!(event.source, Source::Fault | Source::Trap);
         let was_double = is_exception && class(event.vector) == Class::DoubleFault;
         if !was_double {

@@ -84,12 +84,15 @@ pub(super) fn execute(core: &mut Core<'_>, instruction: &Instruction) -> Option<
     let number = core.cpu.gpr[RCX] as u32;
     let result = match instruction.mnemonic() {
         Mnemonic::Rdmsr => privileged(core).and_then(|()| read(core, number)).map(|value| {
+            core.sys.stops.msr(number, false, value);
             core.cpu.gpr[RAX] = value & 0xffff_ffff;
             core.cpu.gpr[RDX] = value >> 32;
         }),
         Mnemonic::Wrmsr => {
             let value = core.cpu.gpr[RDX] << 32 | core.cpu.gpr[RAX] & 0xffff_ffff;
-            privileged(core).and_then(|()| write(core, number, value))
+            privileged(core)
+                .and_then(|()| write(core, number, value))
+                .map(|()| core.sys.stops.msr(number, true, value))
         }
         _ => return None,
     };

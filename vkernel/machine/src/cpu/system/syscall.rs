@@ -4,7 +4,7 @@
 use super::privileged;
 use crate::cpu::core::Core;
 use crate::cpu::exception::{Exception, Exec};
-use crate::cpu::state::{CS, FS, GS, Mode, RCX, RDX, RSP, SS, Segment, Vcpu, cr0, cr4, efer, rflags};
+use crate::cpu::state::{CS, FS, GS, Mode, RAX, RCX, RDX, RSP, SS, Segment, Vcpu, cr0, cr4, efer, rflags};
 use iced_x86::{Code, Instruction, Mnemonic};
 
 /// What SYSRET takes from R11: all flags but RF and VM.
@@ -54,6 +54,7 @@ fn check_syscall(core: &Core<'_>) -> Exec {
 
 fn syscall(core: &mut Core<'_>) -> Exec {
     check_syscall(core)?;
+    core.sys.stops.syscall(core.cpu.gpr[RAX]);
     let cpu = &mut *core.cpu;
     cpu.gpr[RCX] = cpu.next_rip;
     cpu.gpr[R11] = cpu.rflags & !rflags::RF;
@@ -86,6 +87,7 @@ fn sysenter(core: &mut Core<'_>) -> Exec {
     if core.cpu.cr0 & cr0::PE == 0 || selector == 0 {
         return Err(Exception::gp(0));
     }
+    core.sys.stops.syscall(core.cpu.gpr[RAX]);
     let cpu = &mut *core.cpu;
     let long = cpu.is_long_mode();
     let width = if long { u64::MAX } else { 0xffff_ffff };

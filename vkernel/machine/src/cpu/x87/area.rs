@@ -33,7 +33,9 @@ impl Area {
                 next &= 0xffff_ffff;
             }
             second = translate(core.cpu, core.sys, next, intent, user)?.paddr;
+            core.sys.stops.access(next, second, length - split, intent);
         }
+        core.sys.stops.access(laddr, first, split, intent);
         Ok(Area { first, second, split })
     }
 

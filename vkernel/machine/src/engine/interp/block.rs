@@ -158,6 +158,18 @@ impl BlockCache {
         }
     }
 
+    /// Drops the blocks that hold any of these addresses.
+    pub fn drop_around(&mut self, addresses: &[u64]) {
+        for block in &mut self.blocks {
+            let Some(last) = block.ops.last() else { continue };
+            let length = u64::from(last.rip_offset) + u64::from(last.length);
+            if addresses.iter().any(|address| address.wrapping_sub(block.rip) < length) {
+                // Unreachable, but still a link in the chain of its page, until that is dropped.
+                block.offset = usize::MAX;
+            }
+        }
+    }
+
     /// Drops all blocks.
     pub fn clear(&mut self) {
         *self = BlockCache { built: self.built, ..BlockCache::default() };

@@ -35,7 +35,7 @@ pub fn lower_block(cpu: &Vcpu, sys: &System, offset: usize, mode: ModeKey) -> Lo
     let mut lowered = Lowered { ops: Vec::new(), instructions: Vec::new(), length_bytes: 0 };
     let mut instruction = Instruction::default();
     while lowered.ops.len() < MAX_OPS && decoder.can_decode() {
-        if !lowered.ops.is_empty() && sys.stops.contains(&decoder.ip()) {
+        if !lowered.ops.is_empty() && sys.stops.breaks_before(decoder.ip()) {
             break;
         }
         decoder.decode_out(&mut instruction);

@@ -113,6 +113,9 @@ fn find_slow(
         Err(exception) => return Err(raise(sys, exception)),
     };
     let Some(offset) = sys.mem.offset(found.paddr) else { return Err(Out::Slow) };
+    if sys.stops.watches_page(laddr, found.paddr) {
+        return Err(Out::Slow);
+    }
     if kind == Kind::Write {
         sys.mem.mark_dirty(offset);
         if !sys.mem.is_plain(offset) {

@@ -54,6 +54,10 @@ impl Engine for Interp {
         self.drop_stale(sys);
     }
 
+    fn forget_code_at(&mut self, addresses: &[u64]) {
+        self.cache.drop_around(addresses);
+    }
+
     fn forget(&mut self) {
         self.cache.clear();
     }
@@ -119,7 +123,7 @@ impl Interp {
             cs_limit: if cpu.mode == Mode::Long64 { 0 } else { cpu.segments[CS].limit },
         };
         let rip = cpu.rip;
-        if sys.stops_at(rip) {
+        if sys.reaches_stop(rip) {
             return None;
         }
         let laddr = if cpu.mode == Mode::Long64 {
@@ -210,4 +214,5 @@ fn deliver_raised(cpu: &mut Vcpu, sys: &mut System) {
     let exception = sys.scratch.raised.take().expect("a faulting handler notes its exception");
     system::deliver_exception(&mut Core { cpu, sys }, exception);
     sys.icount += 1;
+    sys.heed_stops();
 }

@@ -1,0 +1,292 @@
+//! Time travel over a recording: seek to any place, run and step both ways, search backwards.
+//!
+//! Going back is loading a checkpoint and replaying forwards from it, so everything here rests on replay being
+//! exact and checkpoints being cheap. They stand in two tiers ([`checkpoints`]): sparse ones over the whole
+//! recording, left behind wherever the timeline passes, and dense ones close before the cursor. Searching
+//! backwards scans the gaps between checkpoints, last gap first ([`search`]).
+//!
+//! A *settled* place is one at which everything that happens at its count without an instruction has
+//! happened: timers, inputs, the choice of the vCPU. Steps end there, so that what is shown next is what
+//! executes next.
+
+mod checkpoints;
+mod console;
+mod search;
+
+use crate::player::{PlayError, Player, Progress};
+use boundary::{Icount, Mark, Media, Output};
+pub use checkpoints::Budget;
+use checkpoints::Checkpoints;
+pub use console::ConsoleLog;
+use machine::{EngineKind, Interrupt, Machine, StopReason, StopSet};
+use recorder::TraceReader;
+pub use search::{Hit, Hits};
+
+/// Where a journey ended, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// At the place asked for.
+    Reached,
+    /// At a stop.
+    Stopped {
+        /// The vCPU that met it.
+        vcpu: u8,
+        /// Which.
+        reason: StopReason,
+    },
+    /// At the start of the recording.
+    Start,
+    /// At its end.
+    End,
+    /// Somebody raised the interrupt.
+    Interrupted,
+}
+
+/// How far long work has come: the place it is at, and the places it goes between.
+#[derive(Clone, Copy, Debug)]
+pub struct ProgressReport {
+    /// Where the work is.
+    pub at: Mark,
+    /// Where it began.
+    pub from: Mark,
+    /// Where it ends at the latest.
+    pub to: Mark,
+}
+
+/// A recording with a cursor that moves both ways.
+pub struct Timeline<'a> {
+    player: Player<'a>,
+    reader: &'a TraceReader,
+    media: &'a dyn Media,
+    engine: EngineKind,
+    interrupt: Interrupt,
+    checkpoints: Checkpoints,
+    console: ConsoleLog,
+    /// Players for searches, kept because the pages they hold are shared with the checkpoints.
+    workers: Vec<Player<'a>>,
+    /// Told about long work.
+    pub on_progress: Box<dyn FnMut(ProgressReport) + 'a>,
+}
+
+/// Counts between two looks at the checkpoints and the progress of a run.
+const SLICE_COUNTS: u64 = 1 << 22;
+
+/// The settled place at `icount`.
+#[must_use]
+pub fn settled(icount: Icount) -> Mark {
+    Mark { icount, seq: u32::MAX }
+}
+
+impl<'a> Timeline<'a> {
+    /// A timeline at the start of a recording.
+    ///
+    /// # Errors
+    /// As [`Player::new`].
+    pub fn new(
+        reader: &'a TraceReader,
+        media: &'a dyn Media,
+        engine: EngineKind,
+        interrupt: Interrupt,
+        budget: Budget,
+    ) -> Result<Timeline<'a>, PlayError> {
+        let mut player = Player::new(reader, media, engine, interrupt.clone())?;
+        let start = player.save()?;
+        Ok(Timeline {
+            player,
+            reader,
+            media,
+            engine,
+            interrupt,
+            checkpoints: Checkpoints::new(start, budget),
+            console: ConsoleLog::default(),
+            workers: Vec::new(),
+            on_progress: Box::new(|_| {}),
+        })
+    }
+
+    /// The place of the cursor.
+    #[must_use]
+    pub fn now(&self) -> Mark {
+        self.player.machine.mark()
+    }
+
+    /// The last place of the recording.
+    #[must_use]
+    pub fn end(&self) -> Mark {
+        self.player.last_mark()
+    }
+
+    /// The machine at the cursor, for looking.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.player.machine
+    }
+
+    /// The digest of the machine at the cursor.
+    pub fn digest(&mut self) -> boundary::Digest {
+        self.player.machine.digest()
+    }
+
+    /// The faults of the triple fault that the recording ends with, once the cursor has been there.
+    #[must_use]
+    pub fn triple_fault(&self) -> Option<&boundary::TripleFault> {
+        self.player.triple_fault.as_ref()
+    }
+
+    /// The console up to the furthest place the cursor has been at.
+    #[must_use]
+    pub fn console(&self) -> &ConsoleLog {
+        &self.console
+    }
+
+    /// What checkpoints cost: how many there are, and bytes of memory.
+    #[must_use]
+    pub fn checkpoint_cost(&self) -> (usize, u64) {
+        self.checkpoints.cost()
+    }
+
+    /// Goes to a place.
+    ///
+    /// # Errors
+    /// A divergence, or a trace that can no longer be read.
+    pub fn seek(&mut self, to: Mark) -> Result<Arrival, PlayError> {
+        let to = to.min(self.end());
+        let nearest = self.checkpoints.at_or_before(to);
+        let here = self.now();
+        if to < here || nearest.mark() > here {
+            let nearest = nearest.clone();
+            self.player.load(&nearest)?;
+        }
+        match self.approach(to)? {
+            Arrival::Reached if to == self.end() => Ok(Arrival::End),
+            other => Ok(other),
+        }
+    }
+
+    /// Runs forwards to `to`, leaving dense checkpoints close before it.
+    fn approach(&mut self, to: Mark) -> Result<Arrival, PlayError> {
+        for place in checkpoints::dense_places(self.now(), to) {
+            match self.advance(place, &StopSet::default())? {
+                Arrival::Reached => {
+                    let dense = self.player.save()?;
+                    self.checkpoints.keep_dense(dense);
+                }
+                other => return Ok(other),
+            }
+        }
+        self.advance(to, &StopSet::default())
+    }
+
+    /// Runs forwards to `to` or a stop, leaving sparse checkpoints behind.
+    fn advance(&mut self, to: Mark, stops: &StopSet) -> Result<Arrival, PlayError> {
+        self.player.stops.clone_from(stops);
+        let from = self.now();
+        loop {
+            let here = self.now();
+            let slice = Mark::before(Icount(here.icount.0.saturating_add(SLICE_COUNTS)));
+            let console = &mut self.console;
+            let mut emit = |mark: Mark, output: &Output| console.note(mark, output);
+            match self.player.play(slice.min(to), &mut emit)? {
+                Progress::Stopped { vcpu, reason } => return Ok(Arrival::Stopped { vcpu, reason }),
+                Progress::Interrupted => return Ok(Arrival::Interrupted),
+                Progress::Ended => return Ok(Arrival::End),
+                Progress::Reached => {}
+            }
+            if self.now() >= to || slice >= to {
+                return Ok(Arrival::Reached);
+            }
+            if self.checkpoints.wants_one_at(self.now()) {
+                let sparse = self.player.save()?;
+                self.checkpoints.keep_sparse(sparse);
+            }
+            let report = ProgressReport { at: self.now(), from, to: to.min(self.end()) };
+            (self.on_progress)(report);
+        }
+    }
+
+    /// Runs forwards to the first stop behind the cursor, or to the end.
+    ///
+    /// # Errors
+    /// As [`Timeline::seek`].
+    pub fn run(&mut self, stops: &StopSet) -> Result<Arrival, PlayError> {
+        self.run_until(self.end(), stops)
+    }
+
+    /// Runs forwards to the first stop behind the cursor, at most to `to`.
+    ///
+    /// # Errors
+    /// As [`Timeline::seek`].
+    pub fn run_until(&mut self, to: Mark, stops: &StopSet) -> Result<Arrival, PlayError> {
+        let start = self.now();
+        loop {
+            let arrival = self.advance(to.min(self.end()), stops)?;
+            // A breakpoint at the very place one starts from is where one has just been.
+            let at_start = self.now().icount == start.icount
+                && matches!(arrival, Arrival::Stopped { reason: StopReason::Execute, .. });
+            if !at_start {
+                return Ok(match arrival {
+                    Arrival::Reached if self.now() >= self.end() => Arrival::End,
+                    other => other,
+                });
+            }
+        }
+    }
+
+    /// Lets a vCPU execute one instruction, iteration or delivery.
+    ///
+    /// # Errors
+    /// As [`Timeline::seek`].
+    pub fn step(&mut self, vcpu: u8) -> Result<Arrival, PlayError> {
+        let counts = self.own_counts(vcpu) + 1;
+        let stops = StopSet { own_counts: Some((vcpu, counts)), ..StopSet::default() };
+        match self.run(&stops)? {
+            Arrival::Stopped { reason: StopReason::OwnCounts, .. } => self.settle(),
+            other => Ok(other),
+        }
+    }
+
+    /// Takes back the last instruction, iteration or delivery of a vCPU.
+    ///
+    /// # Errors
+    /// As [`Timeline::seek`].
+    pub fn step_back(&mut self, vcpu: u8) -> Result<Arrival, PlayError> {
+        let counts = self.own_counts(vcpu);
+        if counts == 0 {
+            self.seek(Mark::default())?;
+            return Ok(Arrival::Start);
+        }
+        let before = Icount(self.now().icount.0 - 1);
+        let arrival = self.seek(settled(before))?;
+        if arrival == Arrival::Interrupted || self.own_counts(vcpu) == counts - 1 {
+            return Ok(arrival);
+        }
+        // Another vCPU executed in between: find where this one did.
+        let earlier = self.checkpoints.before_own_count(vcpu, counts).clone();
+        self.player.load(&earlier)?;
+        let stops = StopSet { own_counts: Some((vcpu, counts)), ..StopSet::default() };
+        match self.advance(self.end(), &stops)? {
+            Arrival::Stopped { .. } => self.seek(settled(Icount(self.now().icount.0 - 1))),
+            other => Ok(other),
+        }
+    }
+
+    /// Lets everything happen that happens here without an instruction.
+    fn settle(&mut self) -> Result<Arrival, PlayError> {
+        self.advance(settled(self.now().icount).min(self.end()), &StopSet::default())
+    }
+
+    /// How many counts a vCPU has executed at the cursor.
+    #[must_use]
+    pub fn own_counts(&self, vcpu: u8) -> u64 {
+        self.machine().cpus()[usize::from(vcpu)].own_counts
+    }
+
+    /// Makes sure of `count` players of the same recording beside the own one.
+    fn hire(&mut self, count: usize) -> Result<(), PlayError> {
+        while self.workers.len() < count {
+            let worker = Player::new(self.reader, self.media, self.engine, self.interrupt.clone())?;
+            self.workers.push(worker);
+        }
+        Ok(())
+    }
+}
