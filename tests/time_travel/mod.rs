@@ -125,13 +125,13 @@ fn there_and_back(timeline: &mut Timeline<'_>, stops: &StopSet) {
     assert!(all.len() > 2, "the recording meets {stops:?} only {} times", all.len());
     assert_eq!(all, hits_of(timeline, stops, 1), "the number of workers changes what is found");
     timeline.seek(Mark::default()).unwrap();
-    for hit in all.iter().take(40) {
+    for hit in all.iter().take(12) {
         let arrival = timeline.run(stops).unwrap();
         assert_eq!(arrival, Arrival::Stopped { vcpu: hit.vcpu, reason: hit.reason }, "at {}", timeline.now());
         assert_eq!(timeline.now(), hit.found);
     }
     timeline.seek(timeline.end()).unwrap();
-    for hit in all.iter().rev().take(40) {
+    for hit in all.iter().rev().take(12) {
         let arrival = timeline.run_back(stops, 2).unwrap();
         assert_eq!(arrival, Arrival::Stopped { vcpu: hit.vcpu, reason: hit.reason }, "at {}", timeline.now());
         assert_eq!(timeline.now().icount, hit.place.icount);

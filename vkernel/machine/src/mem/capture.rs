@@ -69,10 +69,10 @@ mod tests {
     #[test]
     fn a_capture_shares_the_pages_that_were_not_written() {
         let mut memory = Memory::new(RAM_BYTES);
-        assert!(memory.write(0, &[1; 1 << 20]));
+        assert!(memory.write(0x10_0000, &[1; 1 << 20]));
         let first = memory.capture();
-        assert!(memory.write(0x5000, &[2]));
+        assert!(memory.write(0x10_5000, &[2]));
         let second = memory.capture();
-        assert_eq!(first.differing(&second), [5]);
+        assert_eq!(first.differing(&second), [0x105]);
     }
 }
