@@ -25,10 +25,16 @@ pub enum TraceError {
         path: PathBuf,
     },
     /// The file ends before the first chunk does. It may be being created at this moment.
-    #[error("{} is too short to be a trace: its recorder was ended before it had written the beginning", path.display())]
+    #[error(
+        "{} is too short to be a trace: it ends at byte {length_bytes}, for its recorder was ended before it had \
+         written the beginning",
+        path.display()
+    )]
     TooShort {
         /// The file.
         path: PathBuf,
+        /// Where it ends.
+        length_bytes: u64,
     },
     /// A trace of a later vkernel.
     #[error(
@@ -143,7 +149,7 @@ pub enum StoreError {
         store: PathBuf,
     },
     /// A pinned recording is not removed.
-    #[error("{name} is pinned; unpin it before removing it")]
+    #[error("{name} is pinned; unpin it first (`vkernel pin --remove {name}`) or remove it with --force")]
     Pinned {
         /// The recording.
         name: String,

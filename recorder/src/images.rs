@@ -10,7 +10,7 @@ use crate::reader::TraceReader;
 use boundary::{ImageId, Media, PowerOn};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,9 +24,13 @@ pub fn image_id(bytes: &[u8]) -> ImageId {
     ImageId(*blake3::hash(bytes).as_bytes())
 }
 
-/// Reads a file and names its content.
-fn read_file(path: &Path) -> Result<(ImageId, Vec<u8>), StoreError> {
-    let bytes = fs::read(path).map_err(StoreError::io("read", path))?;
+/// Reads a file and names its content. Of one that is longer than `limit_bytes`, as /dev/zero is, no more is read
+/// than shows that.
+fn read_file(path: &Path, limit_bytes: u64) -> Result<(ImageId, Vec<u8>), StoreError> {
+    let mut bytes = Vec::new();
+    let read =
+        File::open(path).and_then(|file| file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes));
+    read.map_err(StoreError::io("read", path))?;
     Ok((image_id(&bytes), bytes))
 }
 
@@ -103,7 +107,7 @@ impl ImageStore {
     /// # Errors
     /// When the host refuses.
     pub fn put_file(&self, path: &Path) -> Result<ImageId, StoreError> {
-        let (id, bytes) = read_file(path)?;
+        let (id, bytes) = read_file(path, u64::MAX)?;
         self.put_as(id, &bytes)?;
         Ok(id)
     }
@@ -157,8 +161,9 @@ pub fn gather_images(
 ) -> Result<ImageSet, StoreError> {
     let power_on = reader.power_on();
     let mut given = ImageSet::default();
+    let longest_bytes = power_on.boot.images.iter().map(|image| image.length_bytes).max().unwrap_or(0);
     for path in files {
-        let (found, bytes) = read_file(path)?;
+        let (found, bytes) = read_file(path, longest_bytes)?;
         if !power_on.boot.images.iter().any(|image| image.id == found) {
             return Err(StoreError::ImageUnwanted { path: path.clone(), found, needed: needed(power_on) });
         }
@@ -238,7 +243,8 @@ fn temporary_beside(path: &Path) -> Result<(File, PathBuf), StoreError> {
         match opened {
             Ok(file) => return Ok((file, temporary)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < u32::MAX => number += 1,
-            Err(error) => return Err(StoreError::io("create", &temporary)(error)),
+            // The name of the temporary file would tell the user nothing.
+            Err(error) => return Err(StoreError::io("create", path)(error)),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::reader::{ChunkRef, TraceReader};
 use crate::writer::may_be_replaced;
 use boundary::ImageId;
 use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -83,6 +84,9 @@ impl Piece<'_> {
         };
         let of = Embedded { id, kind, name: bytes.text()?, length_bytes: bytes.varint()? };
         let piece = Piece { of, offset_bytes: bytes.varint()?, bytes: bytes.0 };
+        if piece.bytes.len() > PIECE_BYTES {
+            return Err(Flaw("a piece is larger than pieces may be"));
+        }
         let end = piece.offset_bytes.checked_add(piece.bytes.len() as u64);
         if end.is_none_or(|end| end > piece.of.length_bytes) {
             return Err(Flaw("a piece lies outside the embedded file"));
@@ -114,7 +118,7 @@ pub fn pack(
     }
     // An error of the trace must not be reported as one of writing, so it is carried past the closure.
     let mut trace_error = None;
-    let written = write_atomically(path, |file| {
+    let written = write_to(path, |file| {
         let header = FileHeader { version: FORMAT_VERSION, packed: true };
         file.write_all(&header.to_bytes())?;
         for chunk in trace_chunks(reader) {
@@ -129,6 +133,22 @@ pub fn pack(
     match trace_error {
         Some(error) => Err(error.into()),
         None => written,
+    }
+}
+
+/// Writes what becomes visible as a whole. A device or pipe is written to, not replaced; through a symbolic link the
+/// file behind it is replaced, not the link.
+fn write_to(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), StoreError> {
+    match path.metadata() {
+        Ok(metadata) if !metadata.is_file() => {
+            let opened = OpenOptions::new().write(true).open(path);
+            opened.and_then(|mut file| fill(&mut file)).map_err(StoreError::io("write", path))
+        }
+        Ok(_) => {
+            let there = path.canonicalize().map_err(StoreError::io("find", path))?;
+            write_atomically(&there, fill)
+        }
+        Err(_) => write_atomically(path, fill),
     }
 }
 

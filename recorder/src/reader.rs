@@ -111,7 +111,7 @@ impl TraceFile {
         self.source.read(0, &mut header).map_err(self.io())?;
         FileHeader::parse(&header).map_err(|problem| match problem {
             HeaderProblem::NotATrace => TraceError::NotATrace { path: self.path.to_path_buf() },
-            HeaderProblem::TooShort => TraceError::TooShort { path: self.path.to_path_buf() },
+            HeaderProblem::TooShort => TraceError::TooShort { path: self.path.to_path_buf(), length_bytes },
             HeaderProblem::Flaw(flaw) => flaw.at(&self.path, 0),
             HeaderProblem::Version(found) => TraceError::Version {
                 path: self.path.to_path_buf(),
@@ -217,7 +217,7 @@ impl TraceReader {
             Ok(Found::Chunk(chunk)) if chunk.header.kind == ChunkKind::Start => Ok(chunk),
             Ok(Found::Chunk(_)) => Err(Flaw("the first chunk is not the start of a trace")),
             Ok(Found::Nothing | Found::PartOfChunk) => {
-                return Err(TraceError::TooShort { path: path.to_owned() });
+                return Err(TraceError::TooShort { path: path.to_owned(), length_bytes });
             }
             Err(flaw) => Err(flaw),
         };

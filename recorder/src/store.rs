@@ -142,11 +142,12 @@ impl Store {
 
     /// Begins a recording under a name of its own, and keeps its images. Returns the name too.
     ///
-    /// The trace comes first: from then on its images count as used, and no other process sweeps them away. An
-    /// executable that `meta` names is to be put after this, for the same reason.
+    /// The images come first, so that a recorder that is killed leaves no trace without its images. Once the trace
+    /// is there they count as used; should another process have swept them away before, they are put again. An
+    /// executable that `meta` names is to be put after this.
     ///
     /// # Errors
-    /// When the host refuses.
+    /// When the host refuses. No recording is left behind then.
     pub fn record(
         &self,
         kernel_name: &str,
@@ -154,6 +155,7 @@ impl Store {
         meta: &Meta,
         images: &ImageSet,
     ) -> Result<(String, TraceWriter), StoreError> {
+        self.keep(images)?;
         make_directory(&self.traces())?;
         let (name, writer) = self.claim(kernel_name, meta, |path| {
             TraceWriter::create(path, power_on, meta).map_err(|error| match error {
@@ -161,8 +163,13 @@ impl Store {
                 other => StoreError::Trace(other),
             })
         })?;
-        self.keep(images)?;
-        Ok((name, writer))
+        match self.keep(images) {
+            Ok(()) => Ok((name, writer)),
+            Err(error) => {
+                self.delete(&name)?;
+                Err(error)
+            }
+        }
     }
 
     /// Begins a recording in a file that the user named (`--trace FILE`), replacing a trace that is there. The images
@@ -182,8 +189,9 @@ impl Store {
         if !may_be_replaced(path).map_err(StoreError::io("look at", path))? {
             return Err(StoreError::NotOverwritten { path: path.to_owned() });
         }
+        let kept = self.keep(images);
         let writer = TraceWriter::replace(path, power_on, meta)?;
-        let linked = self.link(path, kernel_name, meta).and_then(|()| self.keep(images));
+        let linked = kept.and_then(|()| self.link(path, kernel_name, meta)).and_then(|()| self.keep(images));
         Ok((writer, linked.err()))
     }
 
@@ -252,7 +260,8 @@ impl Store {
     /// When the directory cannot be listed. A recording that cannot be read is a row that says so.
     pub fn list(&self) -> Result<Vec<Row>, StoreError> {
         let mut rows: Vec<Row> = self.names()?.into_iter().filter_map(|name| self.row(name)).collect();
-        rows.sort_by(|a, b| (a.started_s, &a.name).cmp(&(b.started_s, &b.name)));
+        // Of those begun in one second the shorter name is older: `k-2` comes before `k-10`.
+        rows.sort_by(|a, b| (a.started_s, a.name.len(), &a.name).cmp(&(b.started_s, b.name.len(), &b.name)));
         Ok(rows)
     }
 

@@ -120,8 +120,10 @@ impl TraceWriter {
             let (length_bytes, limit_bytes) = (start.len(), MAX_CHUNK_BYTES);
             return Err(TraceError::TooLarge { path: path.to_owned(), length_bytes, limit_bytes });
         }
-        writer.append(&FileHeader { version: FORMAT_VERSION, packed: false }.to_bytes())?;
-        writer.append_chunk(ChunkKind::Start, &start)?;
+        // One write, so that a file is either empty or has a beginning.
+        let mut beginning = FileHeader { version: FORMAT_VERSION, packed: false }.to_bytes().to_vec();
+        beginning.extend(writer.sealer.seal(ChunkKind::Start, &start));
+        writer.append(&beginning)?;
         Ok(writer)
     }
 
@@ -135,6 +137,12 @@ impl TraceWriter {
     #[must_use]
     pub fn bytes_written(&self) -> u64 {
         self.written_bytes
+    }
+
+    /// Whether a flush would write something.
+    #[must_use]
+    pub fn has_unflushed(&self) -> bool {
+        !self.failed && self.encoder.length_bytes() > 0
     }
 
     /// Whether recording ended early because the host could not take a write.
