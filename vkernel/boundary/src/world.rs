@@ -22,6 +22,11 @@ pub enum Arrival {
         /// Why, for a message: `SIGTERM`, `stdout was closed`.
         reason: String,
     },
+    /// The host cannot go on: `stdout cannot be written: No space left on device`.
+    Trouble {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// The outside of a live machine.
@@ -29,7 +34,8 @@ pub trait World {
     /// What has arrived since the last call, in order. With nothing there, waits up to `wait` for something.
     fn arrivals(&mut self, wait: Duration) -> Vec<Arrival>;
 
-    /// Delivers an output. A host that cannot (a closed pipe) says so by a later [`Arrival::Stop`].
+    /// Delivers an output. A host that cannot (a closed pipe) says so by a later [`Arrival::Stop`] or
+    /// [`Arrival::Trouble`].
     fn emit(&mut self, output: &Output);
 
     /// Tells the person something at once, on stderr.

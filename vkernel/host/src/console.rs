@@ -136,6 +136,15 @@ fn is_readable(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], PollTimeout::ZERO)? > 0)
 }
 
+/// Why there will be no more output.
+#[derive(Debug)]
+pub(crate) enum OutputEnded {
+    /// Whoever read it has left, as `head` does.
+    Closed,
+    /// The host refused, for this reason.
+    Failed(String),
+}
+
 /// The guest's screen.
 #[derive(Debug)]
 pub(crate) struct ConsoleOutput {
@@ -157,7 +166,7 @@ impl ConsoleOutput {
         bytes: &[u8],
         signals: &Signals,
         give_up: impl Fn() -> bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), OutputEnded> {
         let mut rest = bytes;
         while let Some(fd) = self.fd.as_ref().filter(|_| !rest.is_empty()) {
             match write_some(fd.as_fd(), rest, signals) {
@@ -167,8 +176,8 @@ impl ConsoleOutput {
                 Err(errno) => {
                     self.fd = None;
                     return Err(match errno {
-                        Errno::EPIPE => "stdout was closed".to_owned(),
-                        errno => format!("stdout cannot be written: {}", errno.desc()),
+                        Errno::EPIPE => OutputEnded::Closed,
+                        errno => OutputEnded::Failed(format!("stdout cannot be written: {}", errno.desc())),
                     });
                 }
             }

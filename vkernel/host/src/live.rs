@@ -5,7 +5,7 @@
 //! window size. Left out: the ddb prompt, which is the command line's, and networks and disks.
 
 use crate::clock::Clock;
-use crate::console::{ConsoleInput, ConsoleOutput};
+use crate::console::{ConsoleInput, ConsoleOutput, OutputEnded};
 use crate::error::HostError;
 use crate::signal::{Counts, Signals};
 use crate::terminal::{Terminal, WindowSize};
@@ -15,7 +15,7 @@ use nix::sys::time::TimeSpec;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How often a machine in the background looks whether it is in the foreground again.
@@ -51,6 +51,7 @@ pub struct Host {
     signals: Signals,
     clock: Clock,
     inputs: bool,
+    interrupt: Option<Arc<AtomicBool>>,
     message: Box<dyn FnMut(&str) + Send>,
     /// The last size that was reported.
     window_size: Option<WindowSize>,
@@ -67,7 +68,7 @@ impl Host {
     ///
     /// If another is open, or the host refuses the terminal, stdin or signal handlers.
     pub fn open(options: HostOptions) -> Result<Host, HostError> {
-        let signals = Signals::open(options.interrupt)?;
+        let signals = Signals::open(options.interrupt.clone())?;
         let output = ConsoleOutput::open(io::stdout().as_fd())?;
         let input =
             if options.inputs { ConsoleInput::open(io::stdin().as_fd())? } else { ConsoleInput::none() };
@@ -77,6 +78,7 @@ impl Host {
             signals,
             clock: Clock::new(),
             inputs: options.inputs,
+            interrupt: options.interrupt,
             message: options.message,
             window_size: None,
             is_power_button_pressed: false,
@@ -207,8 +209,15 @@ impl World for Host {
                     counts.of(libc::SIGINT) + counts.of(libc::SIGHUP) > 0
                         || counts.of(libc::SIGTERM) >= terminations_that_stop
                 };
-                let failure = self.output.write(bytes, signals, give_up).err();
-                self.ready.extend(failure.map(|reason| stop(libc::SIGPIPE, &reason)));
+                match self.output.write(bytes, signals, give_up) {
+                    Ok(()) => return,
+                    Err(OutputEnded::Closed) => self.ready.push(stop(libc::SIGPIPE, "stdout was closed")),
+                    Err(OutputEnded::Failed(reason)) => self.ready.push(Arrival::Trouble { reason }),
+                }
+                // A replay does not look for arrivals until it is interrupted.
+                if let Some(interrupt) = &self.interrupt {
+                    interrupt.store(true, Ordering::Relaxed);
+                }
             }
             // No cable is plugged in. A panic and POST codes are for the timeline and its report.
             Output::Frame { .. } | Output::Pvpanic(_) | Output::PostCode(_) => {}

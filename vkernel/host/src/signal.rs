@@ -31,7 +31,7 @@ const CAUGHT: [(i32, &str); 7] = [
 ];
 
 /// Signals that end the process: it dies of them as it would have, but with the terminal restored.
-const FATAL: [i32; 17] = [
+const FATAL: [i32; 16] = [
     libc::SIGSEGV,
     libc::SIGBUS,
     libc::SIGILL,
@@ -40,7 +40,6 @@ const FATAL: [i32; 17] = [
     libc::SIGTRAP,
     libc::SIGSYS,
     libc::SIGXCPU,
-    libc::SIGXFSZ,
     libc::SIGALRM,
     libc::SIGVTALRM,
     libc::SIGPROF,
@@ -111,6 +110,8 @@ impl Signals {
         for signal in FATAL {
             signals.install(signal, fatal as *const () as usize)?;
         }
+        // A trace that reaches `ulimit -f` is as a full disk: the write fails, the recording ends, the guest goes on.
+        signals.install(libc::SIGXFSZ, libc::SIG_IGN)?;
         Ok(signals)
     }
 
@@ -195,7 +196,7 @@ fn wake() -> Result<&'static EventFd, HostError> {
 }
 
 /// A handler's action: on the alternate stack, because a stack overflow is one of the ends, and restarting
-/// system calls, because the rest of the process did not ask for signals.
+/// system calls, because the rest of the process did not ask for signals. `SIG_IGN` is taken as it is.
 fn action(handler: usize) -> libc::sigaction {
     // SAFETY: all-zero bytes are a valid sigaction with an empty mask.
     let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
@@ -224,6 +225,7 @@ extern "C" fn caught(signal: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void)
         reinstate(signal);
         // SAFETY: raise is async-signal-safe. The signal is blocked here and comes after the handler.
         unsafe { libc::raise(signal) };
+        exit_if_init(signal);
     }
     count(signal);
     // SAFETY: as above.
@@ -279,5 +281,16 @@ extern "C" fn fatal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_voi
     unsafe {
         libc::signal(signal, libc::SIG_DFL);
         libc::raise(signal);
+    }
+    exit_if_init(signal);
+}
+
+/// Process 1 of a container does not die of a signal whose action is the default one. Async-signal-safe.
+fn exit_if_init(signal: i32) {
+    // SAFETY: both are async-signal-safe.
+    unsafe {
+        if libc::getpid() == 1 {
+            libc::_exit(128 + signal);
+        }
     }
 }

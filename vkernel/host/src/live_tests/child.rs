@@ -54,7 +54,7 @@ fn console(inputs: bool) {
         }
         for arrival in arrivals {
             match arrival {
-                Arrival::Stop { .. } => is_over = true,
+                Arrival::Stop { .. } | Arrival::Trouble { .. } => is_over = true,
                 Arrival::Input(Input::Console(bytes)) if bytes.len() < 3 => {
                     is_over |= bytes.into_iter().any(|command| obey(command, &mut host, &interrupt));
                 }
