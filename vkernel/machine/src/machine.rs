@@ -11,6 +11,7 @@ use crate::cpu::state::{Activity, Shadow, Vcpu, rflags};
 use crate::cpu::system;
 use crate::engine::{self, Engine, EngineKind};
 use crate::lockstep::{Mismatch, Shadow as LockstepShadow};
+use crate::mem::Memory;
 use crate::platform::firmware::firmware_tables;
 use crate::platform::memory_map::memory_map;
 use crate::schedule::Schedule;
@@ -111,12 +112,15 @@ impl Machine {
     /// Builds the machine that `power_on` describes and loads its images.
     ///
     /// # Errors
-    /// An image is missing, is no kernel, or does not fit.
+    /// An image is missing, is no kernel, or does not fit, or the host has too little memory.
     pub fn new(
         power_on: &PowerOn,
         media: &dyn Media,
         engine: EngineKind,
     ) -> Result<Machine, boot::BootError> {
+        if !Memory::can_be_had(power_on.ram_bytes) {
+            return Err(boot::BootError::NoHostMemory { ram_mib: power_on.ram_bytes >> 20 });
+        }
         let mut machine = Machine {
             cpus: power_on_cpus(power_on),
             sys: System::new(power_on),
@@ -234,8 +238,8 @@ impl Machine {
         }
     }
 
-    /// Runs until the place `until`, a stop, or something the driver must see. `interrupt` makes it return
-    /// early and changes nothing.
+    /// Runs until the place `until`, a stop, or something the driver must see. A place behind the last happening
+    /// at its count is reached when all of these are over. `interrupt` makes it return early and changes nothing.
     pub fn run(&mut self, until: Mark, stops: &StopSet, interrupt: &Interrupt) -> Exit {
         let Some(mut shadow) = self.shadow.take() else { return self.run_alone(until, stops, interrupt) };
         let exit = loop {
@@ -244,7 +248,7 @@ impl Machine {
             if let Some(mismatch) = shadow.follow(self, agreed, &exit) {
                 break Exit::Mismatch(mismatch);
             }
-            if exit != Exit::Budget || self.mark >= until {
+            if exit != Exit::Budget || self.mark >= until || self.mark == agreed {
                 break exit;
             }
         };

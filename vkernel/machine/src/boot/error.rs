@@ -69,6 +69,12 @@ pub enum BootError {
         /// The kernel's limit.
         limit_bytes: u64,
     },
+    /// The host does not give the memory that the guest is to have.
+    #[error("the host has no {ram_mib} MiB of memory for the guest: give it less with -m")]
+    NoHostMemory {
+        /// What the guest is to have.
+        ram_mib: u64,
+    },
     /// The guest has too little memory.
     #[error(
         "{what} needs at least {needed_mib} MiB of memory and the guest has {ram_mib} MiB: give it -m {needed_mib}m"

@@ -69,6 +69,15 @@ impl Memory {
         }
     }
 
+    /// Whether the host gives an allocation as large as RAM of `bytes` and what is kept of its pages. Asked first,
+    /// because a zeroed allocation that fails ends the process.
+    #[must_use]
+    pub fn can_be_had(bytes: u64) -> bool {
+        let per_page = PAGE_BYTES + size_of::<Page>() + size_of::<u128>();
+        let wanted = usize::try_from(bytes / PAGE_BYTES as u64).ok().and_then(|n| n.checked_mul(per_page));
+        wanted.is_some_and(|wanted| Vec::<u8>::new().try_reserve_exact(wanted).is_ok())
+    }
+
     /// Zeroed RAM of `bytes`, which must be a multiple of the page size.
     ///
     /// # Panics
