@@ -11,6 +11,7 @@
 mod divergence;
 mod live;
 mod narrow;
+mod plausible;
 mod player;
 mod timeline;
 mod watch;

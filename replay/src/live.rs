@@ -92,6 +92,8 @@ pub struct Live<'a> {
     next_digest: u64,
     /// Guest time after which a failing guest is ended.
     last_words: Option<VirtualTime>,
+    /// The failure is in the trace.
+    failure_noted: bool,
     /// Called when registers and backtraces are wanted.
     report: Box<dyn FnMut(&Machine) + 'a>,
 }
@@ -122,6 +124,7 @@ impl<'a> Live<'a> {
             wall_noted_ns: 0,
             next_digest: DIGEST_COUNTS,
             last_words: None,
+            failure_noted: false,
             report,
         }
     }
@@ -134,13 +137,12 @@ impl<'a> Live<'a> {
             if let Some(ending) = self.look_outside(Duration::ZERO) {
                 break ending;
             }
-            if let Some(ending) = self.limit_reached() {
-                break ending;
-            }
             let exit = self.machine.run(self.until(), &StopSet::default(), &self.options.interrupt);
             self.options.interrupt.clear();
             self.drain();
-            if let Some(ending) = self.failed() {
+            // Not where a signal or a full buffer made it return: equal runs must end at equal places.
+            let is_derived = matches!(exit, Exit::Budget | Exit::Idle { .. } | Exit::Power(_));
+            if let Some(ending) = self.failed().filter(|_| is_derived) {
                 break ending;
             }
             match exit {
@@ -164,6 +166,10 @@ impl<'a> Live<'a> {
                     mismatch = Some(found);
                     break Ending::HostTrouble { reason: "the engines in lockstep disagree".to_owned() };
                 }
+            }
+            // A guest that resets itself again and again may never come to the end of a slice.
+            if let Some(ending) = self.limit_reached().filter(|_| is_derived) {
+                break ending;
             }
         };
         self.finish(ending, triple_fault, mismatch, judge)
@@ -190,7 +196,7 @@ impl<'a> Live<'a> {
 
     /// Takes what arrived, waiting up to `wait` for something, and flushes the trace when it is time.
     fn look_outside(&mut self, wait: Duration) -> Option<Ending> {
-        let arrivals = self.world.arrivals(wait);
+        let arrivals = self.world.arrivals(wait.min(self.time_to_flush()));
         let woken_early =
             !wait.is_zero() && arrivals.iter().any(|arrival| matches!(arrival, Arrival::Input(_)));
         if woken_early && self.options.clock == Clock::Host {
@@ -205,9 +211,11 @@ impl<'a> Live<'a> {
                 Arrival::Note(note) => self.write(&recorder::Event::Note(note)),
                 Arrival::Report => {
                     self.write(&recorder::Event::Note(Note::Quit));
+                    self.flush_all();
                     (self.report)(&self.machine);
                 }
                 Arrival::Stop { signal, .. } => return Some(Ending::Signal(signal)),
+                Arrival::Trouble { reason } => return Some(Ending::HostTrouble { reason }),
             }
         }
         self.keep_time();
@@ -222,10 +230,23 @@ impl<'a> Live<'a> {
             self.write(&recorder::Event::Note(Note::WallClock(wall_ns)));
         }
         if now_ns - self.flushed_ns >= FLUSH_NS {
-            self.flushed_ns = now_ns;
-            self.write_console_state();
-            self.flush();
+            self.flush_all();
         }
+    }
+
+    /// How long what is not in the file yet may wait for it.
+    fn time_to_flush(&self) -> Duration {
+        let is_pending = self.writer.as_ref().is_some_and(|writer| {
+            writer.has_unflushed() || (self.console != self.console_written && !writer.has_failed())
+        });
+        let passed_ns = self.world.monotonic_ns() - self.flushed_ns;
+        if is_pending { Duration::from_nanos(FLUSH_NS.saturating_sub(passed_ns)) } else { Duration::MAX }
+    }
+
+    fn flush_all(&mut self) {
+        self.flushed_ns = self.world.monotonic_ns();
+        self.write_console_state();
+        self.flush();
     }
 
     fn input(&mut self, input: &Input) {
@@ -241,23 +262,25 @@ impl<'a> Live<'a> {
     /// All vCPUs wait. Jumps, sleeps, or finds that nothing can ever happen.
     fn idle(&mut self, next_deadline: Option<VirtualTime>) -> Option<Ending> {
         let live = self.world.is_live() && self.machine.can_wake();
-        let Some(deadline) = next_deadline.filter(|_| self.machine.can_wake()) else {
-            if !live {
-                return Some(Ending::Hang);
+        let deadline = next_deadline.filter(|_| self.machine.can_wake());
+        if deadline.is_none() && !live {
+            return Some(Ending::Hang);
+        }
+        // Under a virtual clock no time passes while only an input can wake the machine.
+        let limit = match self.options.limit {
+            Some(Limit::Time(limit)) if deadline.is_some() || self.options.clock == Clock::Host => {
+                Some(limit)
             }
+            _ => None,
+        };
+        let is_limit = limit.is_some_and(|limit| deadline.is_none_or(|deadline| deadline > limit));
+        let Some(deadline) = deadline.into_iter().chain(limit).min() else {
             return self.look_outside(Duration::from_secs(1));
         };
         let ahead_ns = match self.options.clock {
             Clock::Virtual => 0,
             Clock::Host => deadline.0.saturating_sub(self.host_time().0),
         };
-        if let Some(Limit::Time(limit)) = self.options.limit
-            && deadline > limit
-            && ahead_ns == 0
-        {
-            self.machine.advance_idle(limit);
-            return Some(Ending::Limit);
-        }
         if ahead_ns > 0 {
             let before = self.machine.mark();
             if let Some(ending) = self.look_outside(Duration::from_nanos(ahead_ns.min(1_000_000_000))) {
@@ -268,7 +291,7 @@ impl<'a> Live<'a> {
             }
         }
         self.machine.advance_idle(deadline);
-        None
+        is_limit.then_some(Ending::Limit)
     }
 
     /// The machine switched itself off or wants to be reset; `None` to go on.
@@ -305,6 +328,16 @@ impl<'a> Live<'a> {
                 }
             }
         }
+        self.note_failure();
+    }
+
+    /// A failure is written down as soon as it is seen: a recorder that dies afterwards has kept it.
+    fn note_failure(&mut self) {
+        let Some(failure) = self.options.watch.failure().filter(|_| !self.failure_noted) else { return };
+        self.failure_noted = true;
+        let title = failure.title.clone();
+        self.write(&recorder::Event::Note(Note::Failure(title)));
+        self.flush_all();
     }
 
     /// Whether a failure has been seen and the guest has had time for its last words.
@@ -357,6 +390,8 @@ impl<'a> Live<'a> {
         if let Some(Err(error)) = result {
             self.world.notice(&format!("recording has ended, the guest goes on: {error}"));
             self.trace_trouble.get_or_insert(error);
+            // A trace with a gap in it would be replayed to a wrong answer.
+            self.writer = None;
         }
     }
 

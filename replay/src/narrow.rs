@@ -6,9 +6,10 @@
 //! outside, and comparing it shows where.
 
 use crate::divergence::Divergence;
-use crate::player::{PlayError, Player};
+use crate::player::{PlayError, Player, behind};
 use boundary::{Icount, Mark, Media};
 use machine::cpu::state::Vcpu;
+use machine::mem::PAGE_BYTES;
 use machine::{EngineKind, Interrupt, Machine};
 use recorder::TraceReader;
 use std::fmt;
@@ -78,7 +79,7 @@ pub fn narrow(
     Ok(Narrowed::Recording)
 }
 
-/// Replays once more; if that agrees with the trace, compares the memory of the two replays.
+/// Replays once more, to where the diverged machine came; if that agrees with the trace, compares their memory.
 fn compare_memory(
     reader: &TraceReader,
     media: &dyn Media,
@@ -86,21 +87,36 @@ fn compare_memory(
     diverged: &Machine,
 ) -> Result<Option<Narrowed>, PlayError> {
     let mut fresh = Player::new(reader, media, EngineKind::Reference, Interrupt::default())?;
-    let beyond = Mark { seq: divergence.place.seq + 1, ..divergence.place };
-    match fresh.play(beyond, &mut |_, _| {}) {
-        Ok(_) => {}
-        Err(PlayError::Divergence(_)) => return Ok(None),
-        Err(error) => return Err(error),
+    if !agrees(&mut fresh, diverged.mark())? {
+        return Ok(None);
     }
-    let (found, expected) = (&diverged.system().mem, &fresh.machine.system().mem);
-    let differing = |at: &usize| found.ram()[*at] != expected.ram()[*at];
-    let bytes = (0..found.ram().len()).filter(differing).count();
-    Ok((0..found.ram().len()).find(differing).map(|at| Narrowed::Memory {
-        paddr: found.page_paddr(at / 4096) + (at % 4096) as u64,
-        found: found.ram()[at],
-        expected: expected.ram()[at],
-        bytes,
-    }))
+    let memory = difference(diverged, &fresh.machine);
+    // The diverged machine need not have come to the place at which it went wrong: it may have been idle for ever.
+    Ok(if agrees(&mut fresh, behind(divergence.place))? { memory } else { None })
+}
+
+/// Replays to `until`; says whether all before it agrees with the trace.
+fn agrees(player: &mut Player<'_>, until: Mark) -> Result<bool, PlayError> {
+    match player.play(until, &mut |_, _| {}) {
+        Ok(_) => Ok(true),
+        Err(PlayError::Divergence(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where the memory of two machines differs.
+fn difference(found: &Machine, expected: &Machine) -> Option<Narrowed> {
+    let (memory, other) = (&found.system().mem, &expected.system().mem);
+    let pages = memory.ram().chunks(PAGE_BYTES).zip(other.ram().chunks(PAGE_BYTES)).enumerate();
+    let mut first = None;
+    let mut bytes = 0;
+    for (page, (found, expected)) in pages.filter(|(_, (found, expected))| found != expected) {
+        for (at, (found, expected)) in found.iter().zip(expected).enumerate().filter(|(_, (a, b))| a != b) {
+            bytes += 1;
+            first.get_or_insert((memory.page_paddr(page) + at as u64, *found, *expected));
+        }
+    }
+    first.map(|(paddr, found, expected)| Narrowed::Memory { paddr, found, expected, bytes })
 }
 
 /// The same trace, replayed twice side by side.

@@ -1,9 +1,10 @@
 //! Replaying: a timeline whose inputs come from a trace, checking everything the trace says on the way.
 
 use crate::divergence::{Divergence, Evidence};
+use crate::plausible::{flaw_of_power_on, is_possible};
 use boundary::{Landmark, Mark, Media, Output, PowerEvent, TripleFault};
-use machine::{EngineKind, Event, Exit, Interrupt, Machine, Saved, StopReason, StopSet};
-use recorder::{ConsoleState, End, Events, TraceError, TraceReader, as_recorded};
+use machine::{EngineKind, Event, Exit, Interrupt, Machine, Mismatch, Saved, StopReason, StopSet};
+use recorder::{ConsoleState, End, Events, Tail, TraceError, TraceReader, as_recorded};
 use std::collections::VecDeque;
 
 /// Why a replay could not go on.
@@ -27,6 +28,32 @@ pub enum PlayError {
         /// The recorder's version.
         version: String,
     },
+    /// The trace describes a machine that no vkernel of this model records.
+    #[error(
+        "the trace describes a machine that cannot be: {0}; it is forged, or damaged in a way that its checks miss"
+    )]
+    PowerOn(&'static str),
+    /// The trace holds an input that its machine cannot take.
+    #[error(
+        "the trace holds an input at {place} that its machine cannot take ({input}): it is forged, or of a newer vkernel"
+    )]
+    Input {
+        /// Where.
+        place: Mark,
+        /// What.
+        input: &'static str,
+    },
+    /// The trace is damaged. Everything before the damage was replayed, and agrees.
+    #[error("{error}; what lies before that agrees, up to {place}")]
+    Damaged {
+        /// The last place before the damage.
+        place: Mark,
+        /// The damage.
+        error: TraceError,
+    },
+    /// The engines in lockstep disagree.
+    #[error("{0}; this is a bug in vkernel")]
+    Mismatch(Box<Mismatch>),
     /// The replay disagrees with the trace.
     #[error(transparent)]
     Divergence(#[from] Box<Divergence>),
@@ -92,6 +119,9 @@ pub struct Player<'a> {
     /// Events read ahead, up to and including the next one that is no landmark.
     ahead: VecDeque<(Mark, recorder::Event)>,
     end: Option<End>,
+    /// What stops the reading, and where: offset in the file and reason.
+    damage: Option<(u64, &'static str)>,
+    /// The place of the ending, else of the last event that can be read.
     last: Mark,
     agreed: Mark,
     console: ConsoleState,
@@ -124,14 +154,23 @@ impl<'a> Player<'a> {
             let version = reader.meta().vkernel_version.clone();
             return Err(PlayError::Model { trace: power_on.model, ours: machine::MODEL, version });
         }
+        if let Some(flaw) = flaw_of_power_on(power_on) {
+            return Err(PlayError::PowerOn(flaw));
+        }
+        let (last_event, damage) = extent(reader)?;
+        // What stands behind damage says nothing about what lies before it. Damage that the walk over the chunks ran
+        // into is the last thing it saw, so that the ending lies before that.
+        let is_behind_end = |(offset_bytes, _): (u64, _)| matches!(reader.tail(), Tail::Damaged { offset_bytes: tail, .. } if tail == offset_bytes);
+        let end = reader.ending().filter(|_| damage.is_none_or(is_behind_end)).cloned();
         Ok(Player {
             machine: Machine::new(power_on, media, engine)?,
             media,
             reader: reader.clone(),
             events: reader.events(),
             ahead: VecDeque::new(),
-            end: reader.ending().cloned(),
-            last: reader.last_mark()?,
+            last: end.as_ref().map_or(last_event, |end| end.mark),
+            end,
+            damage,
             agreed: Mark::default(),
             console: ConsoleState::default(),
             interrupt,
@@ -194,11 +233,11 @@ impl<'a> Player<'a> {
     /// Replays up to `until`, printing outputs to `emit`, checking everything.
     ///
     /// # Errors
-    /// A damaged trace, or a divergence.
+    /// A divergence, or a damaged trace, when all before the damage is replayed.
     pub fn play(&mut self, until: Mark, emit: &mut dyn FnMut(Mark, &Output)) -> Result<Progress, PlayError> {
         loop {
             let next = self.next_stop()?;
-            let target = next.map_or(self.last, |mark| mark).min(until);
+            let target = next.unwrap_or_else(|| self.last_target()).min(until);
             if let Some(progress) = self.run_to(target, emit)? {
                 return Ok(progress);
             }
@@ -211,7 +250,7 @@ impl<'a> Player<'a> {
                 Some(_) => self.pass_event()?,
                 None => {
                     self.check_end()?;
-                    return Ok(Progress::Ended);
+                    return self.damaged().map_or(Ok(Progress::Ended), Err);
                 }
             }
         }
@@ -230,11 +269,33 @@ impl<'a> Player<'a> {
         let is_landmark = |event: &recorder::Event| matches!(event, recorder::Event::Landmark(_));
         while self.ahead.back().is_none_or(|(_, event)| is_landmark(event)) {
             match self.events.next() {
-                Some(event) => self.ahead.push_back(event?),
+                Some(Ok((mark, event))) => {
+                    self.ahead.push_back((mark, event));
+                }
+                // Known since the player was made, and reported when all before it is replayed.
+                Some(Err(TraceError::Damaged { .. })) => return Ok(None),
+                Some(Err(error)) => return Err(error.into()),
                 None => return Ok(None),
             }
         }
         Ok(self.ahead.back().map(|(mark, _)| *mark))
+    }
+
+    /// How far to run when only landmarks are left: to the ending, or over the last landmark of a trace without one.
+    fn last_target(&self) -> Mark {
+        match &self.end {
+            Some(end) => end.mark,
+            None if self.ahead.is_empty() => self.last,
+            None => behind(self.last),
+        }
+    }
+
+    /// The damage, to be reported when all before it is replayed.
+    fn damaged(&self) -> Option<PlayError> {
+        let (offset_bytes, reason) = self.damage?;
+        let path = self.reader.path().to_owned();
+        let error = TraceError::Damaged { path, offset_bytes, reason };
+        Some(PlayError::Damaged { place: self.last, error })
     }
 
     /// Runs the machine to `target`, jumping over idle time as the live timeline did.
@@ -250,14 +311,17 @@ impl<'a> Player<'a> {
                 Exit::Budget => return Ok(None),
                 Exit::Interrupted => return Ok(Some(Progress::Interrupted)),
                 Exit::Stop { vcpu, reason, .. } => return Ok(Some(Progress::Stopped { vcpu, reason })),
-                Exit::Output | Exit::Mismatch(_) => {}
-                Exit::Idle { next_deadline: Some(deadline) } => {
+                Exit::Mismatch(mismatch) => return Err(PlayError::Mismatch(mismatch)),
+                Exit::Output => {}
+                Exit::Idle { next_deadline } => {
                     // The last jump of a run that reached its limit while idle went only so far.
                     let limit = self.end.as_ref().filter(|end| end.mark == next_seq(self.machine.mark()));
-                    let to = limit.map_or(deadline, |end| end.virtual_time.min(deadline));
-                    self.machine.advance_idle(to);
+                    let limit = limit.map(|end| end.virtual_time);
+                    match next_deadline.into_iter().chain(limit).min() {
+                        Some(to) => self.machine.advance_idle(to),
+                        None => return Err(self.diverged(target, Evidence::Stuck)),
+                    }
                 }
-                Exit::Idle { next_deadline: None } => return Err(self.diverged(target, Evidence::Stuck)),
                 Exit::Power(event) => {
                     self.power = Some((self.machine.mark(), event.clone()));
                     if self.machine.mark() < target {
@@ -324,7 +388,15 @@ impl<'a> Player<'a> {
                 let evidence = Evidence::Landmark { recorded: Some((mark, landmark)), replayed: None };
                 return Err(self.diverged(mark, evidence));
             }
-            recorder::Event::Input(input) => self.machine.apply(&input),
+            recorder::Event::Input(input) => {
+                if !is_possible(&input, self.machine.cpus().len()) {
+                    return Err(PlayError::Input {
+                        place: mark,
+                        input: recorder::Event::Input(input).kind(),
+                    });
+                }
+                self.machine.apply(&input);
+            }
             recorder::Event::Digest(recorded) => self.check_digest(mark, recorded)?,
             recorder::Event::Console(recorded) => self.check_console(mark, recorded)?,
             recorder::Event::Power(recorded) => self.check_power(mark, recorded)?,
@@ -362,7 +434,7 @@ impl<'a> Player<'a> {
         if let PowerEvent::TripleFault(fault) = &recorded {
             self.triple_fault = Some(fault.clone());
         }
-        let goes_on = self.end.as_ref().is_none_or(|end| end.mark > mark) && self.last > mark;
+        let goes_on = self.end.as_ref().is_none_or(|end| end.mark > mark);
         if recorded == PowerEvent::Reset && goes_on {
             self.machine.reset(self.media)?;
         }
@@ -387,6 +459,31 @@ impl<'a> Player<'a> {
     }
 }
 
+/// The place of the last event that can be read, and the damage that stops the reading.
+#[expect(clippy::type_complexity, reason = "a place, and where and why the reading stops")]
+fn extent(reader: &TraceReader) -> Result<(Mark, Option<(u64, &'static str)>), TraceError> {
+    let mut last = Mark::default();
+    for event in reader.events() {
+        match event {
+            Ok((mark, _)) => last = mark,
+            Err(TraceError::Damaged { offset_bytes, reason, .. }) => {
+                return Ok((last, Some((offset_bytes, reason))));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((last, None))
+}
+
+/// The place behind everything that happens at the count of `mark`.
+pub(crate) fn behind(mark: Mark) -> Mark {
+    Mark::before(boundary::Icount(mark.icount.0.saturating_add(1)))
+}
+
+/// The place after the next happening without a count.
 fn next_seq(mark: Mark) -> Mark {
-    Mark { seq: mark.seq + 1, ..mark }
+    match mark.seq.checked_add(1) {
+        Some(seq) => Mark { seq, ..mark },
+        None => Mark::before(boundary::Icount(mark.icount.0.saturating_add(1))),
+    }
 }
