@@ -2,15 +2,16 @@
 
 use crate::args::boot::{Clock, Engine, FailOn, Keep, OnFail};
 use crate::args::values::Limit;
-use crate::config::{BootConfig, Judgement, Recording, refuse};
-use crate::exit::ExitStatus;
+use crate::config::{BootConfig, Judgement, Recording, refuse_path};
+use crate::exit::{ExitStatus, cannot_judge};
 use crate::report::{self, Failed, SymbolSource};
 use crate::say;
 use anyhow::{Context, Result};
 use boundary::{Boot, Image, PowerOn, World};
 use host::{Host, HostOptions};
+use machine::boot::BootError;
 use machine::{EngineKind, Interrupt, Machine};
-use recorder::{DEFAULT_LIMIT_BYTES, Ending, ImageSet, Meta, Store, TraceWriter, image_id};
+use recorder::{DEFAULT_LIMIT_BYTES, Ending, ImageSet, Meta, Store, StoreError, TraceWriter, image_id};
 use replay::{Live, LiveOptions, Outcome, Watch};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -35,13 +36,14 @@ pub struct Recorded {
 /// # Errors
 /// When the host refuses something; never for what the guest does.
 pub fn run(config: BootConfig) -> Result<ExitStatus> {
+    let symbols = SymbolSource::open(&config.symbols, &config.images[0].bytes)?;
     let interrupt = Interrupt::default();
     let options = HostOptions { interrupt: Some(interrupt.flag()), ..HostOptions::default() };
     let mut host = Host::open(options)?;
     let clock = config.clock.unwrap_or(if host.is_live() { Clock::Host } else { Clock::Virtual });
     let images = image_set(&config);
     let power_on = power_on(&config, clock, &host);
-    let mut machine = Machine::new(&power_on, &images, engine(config.engine))?;
+    let mut machine = Machine::new(&power_on, &images, engine(config.engine)).map_err(refuse_boot)?;
     if config.prefault {
         machine.prefault();
     }
@@ -60,7 +62,6 @@ pub fn run(config: BootConfig) -> Result<ExitStatus> {
         watch: watch(&config.judgement),
         interrupt,
     };
-    let symbols = SymbolSource::open(&config.symbols, &config.images[0].bytes)?;
     let on_report = Box::new(|machine: &Machine| say::raw(&report::registers(machine, &symbols)));
     let ok_exit = config.judgement.ok_exit;
     let live = Live::new(machine, &mut host, &images, writer, live_options, on_report);
@@ -68,8 +69,24 @@ pub fn run(config: BootConfig) -> Result<ExitStatus> {
     drop(host);
     let status = judge(&outcome.ending, ok_exit);
     say_verdict(&outcome, status, recorded.as_ref(), &symbols);
-    keep_or_remove(recorded, status, &outcome)?;
+    if let Some(trouble) = &outcome.trace_trouble {
+        say::line(&format!("the recording is incomplete, what is in it replays: {trouble}"));
+        // A guest that failed has failed all the same.
+        return Ok(if status == ExitStatus::Good { ExitStatus::HostTrouble } else { status });
+    }
+    if let Err(error) = keep_or_remove(recorded, status) {
+        // No fault of the guest, and nothing is lost.
+        say::line(&format!("the store cannot be tidied up: {error:#}"));
+    }
     Ok(status)
+}
+
+/// What stands between a kernel and its boot. Only the host's lack of memory is no matter of the images.
+fn refuse_boot(error: BootError) -> anyhow::Error {
+    match error {
+        BootError::NoHostMemory { .. } => error.into(),
+        other => cannot_judge(other.to_string()),
+    }
 }
 
 /// How a choice on the command line is called in the machine.
@@ -133,7 +150,7 @@ pub fn meta() -> Meta {
     Meta {
         vkernel_version: env!("CARGO_PKG_VERSION").to_owned(),
         started_s,
-        command_line: std::env::args().collect(),
+        command_line: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
         executable: None,
     }
 }
@@ -155,8 +172,9 @@ fn begin_recording(
             (name, writer, Some(store.clone()), *keep)
         }
         Recording::InFile { path, store: Some(store), keep } => {
-            let (writer, trouble) =
-                store.record_at(path, kernel_name, power_on, &meta(), images).map_err(refuse)?;
+            let (writer, trouble) = store
+                .record_at(path, kernel_name, power_on, &meta(), images)
+                .map_err(|error| refuse_path("--trace", error))?;
             if let Some(trouble) = trouble {
                 host.notice(&format!("the images are not kept, replaying needs --image: {trouble}"));
             }
@@ -196,25 +214,26 @@ fn say_verdict(outcome: &Outcome, status: ExitStatus, recorded: Option<&Recorded
 }
 
 /// `--keep`, and the store's limit.
-fn keep_or_remove(recorded: Option<Recorded>, status: ExitStatus, outcome: &Outcome) -> Result<()> {
+fn keep_or_remove(recorded: Option<Recorded>, status: ExitStatus) -> Result<()> {
     let Some(Recorded { name, path, store, keep }) = recorded else { return Ok(()) };
     let wanted = match keep {
         Keep::All => true,
         Keep::Failed => status != ExitStatus::Good,
         Keep::None => false,
     };
-    if outcome.trace_trouble.is_some() {
-        return Ok(());
-    }
     match (wanted, store) {
         (true, Some(store)) => {
             store.retain(DEFAULT_LIMIT_BYTES, meta().started_s)?;
         }
         (true, None) => {}
-        (false, Some(store)) => {
-            store.remove(&name)?;
-            store.sweep_images(meta().started_s)?;
-        }
+        (false, Some(store)) => match store.remove(&name) {
+            // Somebody wants to keep it.
+            Err(StoreError::Pinned { .. }) => {}
+            removed => {
+                removed?;
+                store.sweep_images(meta().started_s)?;
+            }
+        },
         (false, None) => {
             std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?
         }

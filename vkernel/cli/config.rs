@@ -8,7 +8,7 @@ mod recordings;
 
 pub use pattern::Pattern;
 pub use recordings::{
-    DemoConfig, PackConfig, ReplayConfig, VerifyConfig, open_replay, open_trace, refuse, store,
+    DemoConfig, PackConfig, ReplayConfig, VerifyConfig, open_replay, open_trace, refuse, refuse_path, store,
 };
 
 use crate::args::boot::{

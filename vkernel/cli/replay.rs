@@ -2,32 +2,30 @@
 
 use crate::boot::engine;
 use crate::config::{ReplayConfig, VerifyConfig};
-use crate::exit::ExitStatus;
+use crate::exit::{ExitStatus, Refused};
 use crate::report::{self, Failed, SymbolSource};
 use crate::say;
 use anyhow::Result;
-use boundary::{Output, World};
+use boundary::{Arrival, Media, Output, Role, World};
 use host::{Host, HostOptions};
 use machine::Interrupt;
 use recorder::Tail;
-use replay::{PlayError, Player, Progress, narrow};
-use std::time::Instant;
-
-const SIGINT: u8 = 2;
+use replay::{Divergence, PlayError, Player, Progress, narrow};
+use std::time::{Duration, Instant};
 
 /// Replays, printing the console again; ends with the words and the status of the recorded run.
 ///
 /// # Errors
 /// A trace that cannot be read, or a divergence.
 pub fn run(config: ReplayConfig) -> Result<ExitStatus> {
-    let interrupt = Interrupt::default();
-    let mut host = quiet_host(&interrupt)?;
-    let mut emit = |_, output: &Output| host.emit(output);
-    let (player, progress) = play(&config, false, interrupt, &mut emit)?;
-    drop(host);
-    if progress == Progress::Interrupted {
-        return Ok(ExitStatus::Signal(SIGINT));
-    }
+    let images = &config.reader.power_on().boot.images;
+    let kernel = images.iter().find(|image| image.role == Role::Kernel);
+    let kernel = kernel.and_then(|kernel| config.images.image(kernel.id)).unwrap_or_default();
+    let symbols = SymbolSource::open(&config.symbols, &kernel)?;
+    let player = match play(&config, false, &symbols, Host::emit)? {
+        Played::ToEnd(player) => player,
+        Played::Stopped(status) => return Ok(status),
+    };
     let Some(end) = config.reader.ending() else {
         say_unfinished(&config);
         return Ok(ExitStatus::Good);
@@ -35,8 +33,6 @@ pub fn run(config: ReplayConfig) -> Result<ExitStatus> {
     let status = ExitStatus::Recorded(end.exit_status);
     if status.code() != 0 {
         let path = config.reader.path().display().to_string();
-        let kernel = config.images.iter().next().map_or(&[][..], |(_, bytes)| bytes);
-        let symbols = SymbolSource::open(&config.symbols, kernel)?;
         let failed = Failed {
             ending: &end.ending,
             triple_fault: player.triple_fault.as_ref(),
@@ -54,13 +50,10 @@ pub fn run(config: ReplayConfig) -> Result<ExitStatus> {
 /// # Errors
 /// As [`run`].
 pub fn verify(config: VerifyConfig) -> Result<ExitStatus> {
-    let interrupt = Interrupt::default();
-    let host = quiet_host(&interrupt)?;
     let started = Instant::now();
-    let (_, progress) = play(&config.replay, config.full, interrupt, &mut |_, _| {})?;
-    drop(host);
-    if progress == Progress::Interrupted {
-        return Ok(ExitStatus::Signal(SIGINT));
+    let symbols = SymbolSource::open(&config.replay.symbols, &[])?;
+    if let Played::Stopped(status) = play(&config.replay, config.full, &symbols, |_, _| {})? {
+        return Ok(status);
     }
     let last = config.replay.reader.last_mark()?;
     let seconds = started.elapsed().as_secs_f64();
@@ -71,32 +64,70 @@ pub fn verify(config: VerifyConfig) -> Result<ExitStatus> {
     Ok(ExitStatus::Good)
 }
 
-/// A host that only listens to signals and prints.
-fn quiet_host(interrupt: &Interrupt) -> Result<Host> {
-    let options = HostOptions { inputs: false, interrupt: Some(interrupt.flag()), ..HostOptions::default() };
-    Ok(Host::open(options)?)
+/// How a replay went.
+enum Played<'a> {
+    /// To the end of the trace.
+    ToEnd(Player<'a>),
+    /// Somebody ended it before.
+    Stopped(ExitStatus),
 }
 
+/// Replays to the end, printing by `print`, with a host that otherwise only listens to signals.
 fn play<'a>(
     config: &'a ReplayConfig,
     full: bool,
-    interrupt: Interrupt,
-    emit: &mut dyn FnMut(boundary::Mark, &Output),
-) -> Result<(Player<'a>, Progress)> {
-    let mut player = Player::new(&config.reader, &config.images, engine(config.engine), interrupt)?;
+    symbols: &SymbolSource,
+    print: impl Fn(&mut Host, &Output),
+) -> Result<Played<'a>> {
+    let interrupt = Interrupt::default();
+    let options = HostOptions { inputs: false, interrupt: Some(interrupt.flag()), ..HostOptions::default() };
+    let mut host = Host::open(options)?;
+    let mut player = Player::new(&config.reader, &config.images, engine(config.engine), interrupt.clone())?;
     player.full = full;
-    match player.play_to_end(emit) {
-        Ok(progress) => Ok((player, progress)),
-        Err(PlayError::Divergence(divergence)) => {
-            say::line(&divergence.to_string());
-            say::line("narrowing it down; this replays the trace several times");
-            let found =
-                narrow(&config.reader, &config.images, engine(config.engine), &divergence, &player.machine)?;
-            say::block(&found.to_string());
-            Err(divergence.into())
+    loop {
+        match player.play_to_end(&mut |_, output| print(&mut host, output)) {
+            Ok(Progress::Interrupted) => {}
+            Ok(Progress::Reached | Progress::Ended) => return Ok(Played::ToEnd(player)),
+            Err(PlayError::Divergence(divergence)) => {
+                drop(host);
+                return Err(explain(config, &divergence, &player));
+            }
+            Err(error) => return Err(error.into()),
         }
-        Err(error) => Err(error.into()),
+        // Lowered before looking: a signal that comes in between is seen now or raises it again.
+        interrupt.clear();
+        if let Some(status) = stopped(&mut host, &player, symbols) {
+            return Ok(Played::Stopped(status));
+        }
     }
+}
+
+/// Whether what interrupted a replay ends it. A window that changed its size, or a SIGCONT, does not.
+fn stopped(host: &mut Host, player: &Player<'_>, symbols: &SymbolSource) -> Option<ExitStatus> {
+    for arrival in host.arrivals(Duration::ZERO) {
+        match arrival {
+            Arrival::Stop { signal, .. } => return Some(ExitStatus::Signal(signal)),
+            Arrival::Trouble { reason } => {
+                say::line(&reason);
+                return Some(ExitStatus::HostTrouble);
+            }
+            Arrival::Report => say::raw(&report::registers(&player.machine, symbols)),
+            Arrival::Input(_) | Arrival::Note(_) => {}
+        }
+    }
+    None
+}
+
+/// Says what a divergence is and what it comes down to.
+fn explain(config: &ReplayConfig, divergence: &Divergence, player: &Player<'_>) -> anyhow::Error {
+    say::line(&divergence.to_string());
+    say::line("narrowing it down; this replays the trace several times");
+    let engine = engine(config.engine);
+    match narrow(&config.reader, &config.images, engine, divergence, &player.machine) {
+        Ok(found) => say::block(&found.to_string()),
+        Err(error) => say::line(&format!("it cannot be narrowed down: {error}")),
+    }
+    Refused { status: ExitStatus::HostTrouble, message: "".into() }.into()
 }
 
 fn say_unfinished(config: &ReplayConfig) {

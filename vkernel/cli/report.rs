@@ -1,5 +1,6 @@
 //! What is said of a machine and of a failure: symbols found where they can be, the rest is `ddb-shell`'s.
 
+use crate::exit::usage;
 use anyhow::{Context, Result};
 use boundary::TripleFault;
 use ddb_shell::report::{FailureReport, failure_paragraph, vcpus_report};
@@ -23,7 +24,8 @@ impl SymbolSource {
     pub fn open(files: &[PathBuf], kernel: &[u8]) -> Result<SymbolSource> {
         let Some(file) = files.first() else { return Ok(SymbolSource { image: kernel.to_vec() }) };
         let image = std::fs::read(file).with_context(|| format!("--symbols {}", file.display()))?;
-        ddb_shell::Symbols::parse(&image).with_context(|| format!("--symbols {}", file.display()))?;
+        ddb_shell::Symbols::parse(&image)
+            .map_err(|error| usage(format!("--symbols {}: {error}", file.display())))?;
         Ok(SymbolSource { image })
     }
 

@@ -1,6 +1,7 @@
 //! What vkernel itself says: results on stdout, everything else on stderr as `vkernel: ...`.
 
 use crate::exit::{ExitStatus, Refused};
+use crate::text::harmless;
 use anyhow::{Context, Result};
 use std::io::{self, Write};
 
@@ -9,12 +10,17 @@ const SIGPIPE: u8 = 13;
 
 /// Says one thing on stderr. Nobody can be told that stderr is closed.
 pub fn line(text: &str) {
-    let _ = writeln!(io::stderr(), "vkernel: {text}");
+    raw(&format!("vkernel: {text}\n"));
 }
 
-/// Says on stderr what is complete already.
+/// Says on stderr what is complete already. Guests, images' names and traces of strangers have a part in what is said,
+/// so that no character of it commands the terminal.
 pub fn raw(text: &str) {
-    let _ = io::stderr().write_all(text.as_bytes());
+    let lines = text.split_inclusive('\n').map(|line| match line.strip_suffix('\n') {
+        Some(line) => harmless(line) + "\n",
+        None => harmless(line),
+    });
+    let _ = io::stderr().write_all(lines.collect::<String>().as_bytes());
 }
 
 /// Says several lines on stderr, the first one marked as ours.

@@ -52,7 +52,7 @@ pub fn json_string(text: &str) -> String {
 
 /// Text of a guest's making, harmless to a terminal and on one line.
 pub fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 /// A command line that a shell reads back as these words.

@@ -1,13 +1,14 @@
 //! `vkernel trace pack`: one self-contained file.
 
-use crate::config::{PackConfig, refuse};
+use crate::config::{PackConfig, refuse_path};
 use crate::exit::ExitStatus;
 use crate::say;
 use anyhow::Result;
 
 /// Writes the file and says what is in it.
 pub fn run(config: &PackConfig) -> Result<ExitStatus> {
-    recorder::pack(&config.reader, &config.images, &config.attachments, &config.output).map_err(refuse)?;
+    recorder::pack(&config.reader, &config.images, &config.attachments, &config.output)
+        .map_err(|error| refuse_path("-o", error))?;
     let length_bytes = std::fs::metadata(&config.output).map_or(0, |metadata| metadata.len());
     let count = config.images.iter().count();
     let mut said =

@@ -6,10 +6,11 @@ use crate::exit::usage;
 use anyhow::{Context, Result};
 use boundary::Topology;
 use recorder::{
-    Attachment, AttachmentKind, ImageSet, Store, StoreError, StoreRoot, TraceReader, gather_images,
+    Attachment, AttachmentKind, ImageSet, Store, StoreError, StoreRoot, TraceError, TraceReader,
+    gather_images,
 };
-use std::env;
 use std::path::PathBuf;
+use std::{env, io};
 
 /// All that `vkernel replay` runs with.
 #[derive(Debug)]
@@ -76,10 +77,14 @@ pub fn find_trace(wanted: &str) -> Result<PathBuf> {
         Err(_) if PathBuf::from(wanted).is_file() => PathBuf::from(wanted),
         Err(error) => return Err(error),
     };
-    if !path.exists() {
-        return Err(usage(format!("TRACE {wanted}: no such file; vkernel ls lists the recordings")));
+    match path.metadata() {
+        Ok(metadata) if metadata.is_file() => Ok(path),
+        Ok(metadata) => {
+            let kind = if metadata.is_dir() { "a directory" } else { "no regular file" };
+            Err(usage(format!("TRACE {wanted}: this is {kind}; vkernel ls lists the recordings")))
+        }
+        Err(_) => Err(usage(format!("TRACE {wanted}: no such file; vkernel ls lists the recordings"))),
     }
-    Ok(path)
 }
 
 /// Whose fault an error of the store is.
@@ -93,6 +98,25 @@ pub fn refuse(error: StoreError) -> anyhow::Error {
         | StoreError::ImageUnwanted { .. }
         | StoreError::Pinned { .. } => usage(error.to_string()),
         other => other.into(),
+    }
+}
+
+/// The same for an error that may be about a file which the user named with `option`.
+pub fn refuse_path(option: &str, error: StoreError) -> anyhow::Error {
+    let (path, source) = match &error {
+        StoreError::Io { path, source, .. } | StoreError::Trace(TraceError::Io { path, source, .. }) => {
+            (path, source)
+        }
+        _ => return refuse(error),
+    };
+    match source.kind() {
+        io::ErrorKind::NotFound => {
+            usage(format!("{option} {}: no such file or directory; check the path", path.display()))
+        }
+        io::ErrorKind::IsADirectory => {
+            usage(format!("{option} {}: this is a directory; name a file in it", path.display()))
+        }
+        _ => refuse(error),
     }
 }
 
@@ -112,7 +136,8 @@ fn with_images(wanted: &str, images: &ImageArgs) -> Result<(TraceReader, ImageSe
     let reader = open_trace(wanted)?;
     let store = store().ok();
     let kept = store.as_ref().map(Store::images);
-    let images = gather_images(&reader, kept.as_ref(), &images.files).map_err(refuse)?;
+    let images = gather_images(&reader, kept.as_ref(), &images.files)
+        .map_err(|error| refuse_path("--image", error))?;
     Ok((reader, images, store))
 }
 
