@@ -1,6 +1,8 @@
 //! The integration tests: the program and the real guests, in one binary.
 
+mod cli;
 mod docs;
+mod faults;
 mod support;
 mod tidy;
 mod time_travel;

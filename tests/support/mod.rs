@@ -1,5 +1,9 @@
 //! What the integration tests share.
 
+pub mod program;
+pub mod recording;
+pub mod tiny;
+
 use std::path::{Path, PathBuf};
 
 /// The workspace's root.
