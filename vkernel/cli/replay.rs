@@ -67,7 +67,7 @@ pub fn verify(config: VerifyConfig) -> Result<ExitStatus> {
 /// How a replay went.
 enum Played<'a> {
     /// To the end of the trace.
-    ToEnd(Player<'a>),
+    ToEnd(Box<Player<'a>>),
     /// Somebody ended it before.
     Stopped(ExitStatus),
 }
@@ -87,7 +87,7 @@ fn play<'a>(
     loop {
         match player.play_to_end(&mut |_, output| print(&mut host, output)) {
             Ok(Progress::Interrupted) => {}
-            Ok(Progress::Reached | Progress::Ended) => return Ok(Played::ToEnd(player)),
+            Ok(Progress::Reached | Progress::Ended) => return Ok(Played::ToEnd(Box::new(player))),
             Err(PlayError::Divergence(divergence)) => {
                 drop(host);
                 return Err(explain(config, &divergence, &player));
