@@ -138,6 +138,31 @@ fn a_data_breakpoint_traps_after_the_access_it_overlaps() {
 }
 
 #[test]
+fn a_data_breakpoint_traps_after_the_iteration_that_accesses_it() {
+    // The breakpoint waits for the second of three bytes, with a prefix for 64- and for 32-bit addresses.
+    for code in [&[0xf3, 0xa4][..], &[0x67, 0xf3, 0xa4]] {
+        let mut bed = Testbed::long();
+        bed.cpu.dr[1] = 0x15_0001;
+        bed.cpu.dr[7] |= 1 << 2 | 1 << 20;
+        (bed.cpu.gpr[1], bed.cpu.gpr[6], bed.cpu.gpr[7]) = (3, 0x14_0000, 0x15_0000);
+        bed.code(code);
+        bed.step();
+        assert_eq!((bed.cpu.gpr[1], bed.cpu.pending_debug), (2, 0));
+        bed.step();
+        assert_eq!((bed.cpu.gpr[1], bed.cpu.pending_debug, bed.cpu.rip), (1, 1 << 1, CODE));
+        bed.step();
+        assert_eq!((bed.handler(), bed.read(bed.cpu.gpr[4])), (Some(1), CODE));
+    }
+    let mut bed = Testbed::long();
+    bed.cpu.dr[1] = 0x15_0000;
+    bed.cpu.dr[7] |= 1 << 2 | 1 << 20;
+    (bed.cpu.gpr[1], bed.cpu.gpr[6], bed.cpu.gpr[7]) = (0, 0x14_0000, 0x15_0000);
+    bed.code(&[0xf3, 0xa4]);
+    bed.step();
+    assert_eq!((bed.cpu.rip, bed.cpu.pending_debug), (CODE + 2, 0), "nothing was accessed");
+}
+
+#[test]
 fn an_io_breakpoint_needs_cr4_de() {
     for (de, hits) in [(0, 0), (1 << 3, 1)] {
         let mut bed = Testbed::long();
