@@ -1,6 +1,3 @@
 //! The integration tests: the program and the real guests, in one binary.
 
-mod docs;
-mod support;
-mod tidy;
-mod time_travel;
+mod privmatrix;

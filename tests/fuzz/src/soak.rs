@@ -224,8 +224,11 @@ mod tests {
             (Family::Sse, 0x2582_f996_4ba8_3911),
             (Family::Sse, 0x2eb8_252d_f2c7_9848),
             (Family::Sse, 0x130e_86cc_630a_0332),
+            (Family::Integer, 0x790b_6d3f_032e_8597),
+            (Family::Integer, 0xc527_4f02_d82e_43d9),
             (Family::Sse, 0xcb8d_4cad_2e85_299e),
             (Family::Sse, 0xee17_4255_813f_cfaa),
+            (Family::Illegal, 0x0b67_2a7a_98c6_af6a),
             (Family::Illegal, 0xf4f4_1662_e2a4_d3fb),
             (Family::Illegal, 0xc207_82a6_da10_217c),
         ];

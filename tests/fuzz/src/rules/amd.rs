@@ -29,6 +29,7 @@ pub const RULES: &[Rule] = &[
     rule("PAUSE with REX.B", pause),
     rule("LOOPcc with a repeat prefix", looping),
     rule("LOCK MOV CR0", lock_mov_cr),
+    rule("LOCK VERR reads its operand", lock_verify),
     rule("length before opcode", too_long),
 ];
 
@@ -246,10 +247,11 @@ fn beyond_canonical(case: &Case<'_>, host: &mut Host) {
 /// CALL to a target that is not canonical, with a stack that cannot be written: AMD finds the stack first.
 fn call(case: &Case<'_>, host: &mut Host) {
     let pushed = case.before.gpr[4].wrapping_sub(8);
-    if case.instruction.is_call_near_indirect()
-        && fault(case.found) == Some(13)
-        && fault_vaddr(&host.end) == Some(pushed)
-    {
+    let stack_first = match fault(&host.end) {
+        Some(12) => !is_canonical(pushed) || leaves_canonical(pushed, 8),
+        _ => fault_vaddr(&host.end) == Some(pushed),
+    };
+    if case.instruction.is_call_near_indirect() && fault(case.found) == Some(13) && stack_first {
         agree_on_outcome(case, host);
     }
 }
@@ -373,6 +375,19 @@ fn lock_mov_cr(case: &Case<'_>, host: &mut Host) {
     let opcode = case.bytes.get(prefixes.opcode..prefixes.opcode + 2);
     let is_form = prefixes.lock && matches!(opcode, Some([0x0f, 0x20 | 0x22]));
     if is_form && (fault(&host.end), fault(case.found)) == (Some(13), Some(6)) {
+        agree_on_outcome(case, host);
+    }
+}
+
+/// LOCK VERR and LOCK VERW: AMD's read the operand before they refuse the prefix.
+fn lock_verify(case: &Case<'_>, host: &mut Host) {
+    let prefixes = Prefixes::of(case.bytes);
+    let modrm = match case.bytes.get(prefixes.opcode..prefixes.opcode + 3) {
+        Some(&[0x0f, 0x00, modrm]) => modrm,
+        _ => return,
+    };
+    let is_form = prefixes.lock && modrm < 0xc0 && matches!(modrm >> 3 & 7, 4 | 5);
+    if is_form && matches!(fault(&host.end), Some(12..=14)) && fault(case.found) == Some(6) {
         agree_on_outcome(case, host);
     }
 }

@@ -1,8 +1,9 @@
 //! The rules of the boundary between two instructions.
 
-use crate::cpu::state::{Activity, Shadow, rflags};
+use crate::cpu::state::{Activity, Shadow, cr0, rflags};
 use crate::cpu::system::testbed::{CODE, STACK, Testbed, USER_CODE64};
 use crate::cpu::system::{accepts_interrupt, deliver_interrupt, needs_reference, start_up};
+use crate::engine::{self, EngineKind};
 use crate::system::Leave;
 
 const STI: u8 = 0xfb;
@@ -160,6 +161,23 @@ fn a_data_breakpoint_traps_after_the_iteration_that_accesses_it() {
     bed.code(&[0xf3, 0xa4]);
     bed.step();
     assert_eq!((bed.cpu.rip, bed.cpu.pending_debug), (CODE + 2, 0), "nothing was accessed");
+}
+
+#[test]
+fn alignment_is_checked_on_every_engine_even_where_the_translation_is_cached() {
+    // mov rax, [0x190001] twice; AC is set in between.
+    let load = [0x48, 0x8b, 0x04, 0x25, 0x01, 0x00, 0x19, 0x00];
+    for kind in [EngineKind::Reference, EngineKind::Interp] {
+        let mut bed = Testbed::long().user(USER_CODE64);
+        bed.cpu.cr0 |= cr0::AM;
+        bed.code(&[load, load].concat());
+        let mut engine = engine::build(kind);
+        engine.run(&mut bed.cpu, &mut bed.sys, 1);
+        assert_eq!(bed.cpu.rip, CODE + 8, "{kind:?}");
+        bed.cpu.rflags |= rflags::AC;
+        engine.run(&mut bed.cpu, &mut bed.sys, 1);
+        assert_eq!(bed.handler(), Some(17), "{kind:?}");
+    }
 }
 
 #[test]
