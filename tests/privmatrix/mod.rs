@@ -66,7 +66,7 @@ fn every_difference_to_qemu_on_the_privileged_matrix_is_justified_by_the_manual(
 }
 
 #[test]
-fn both_engines_agree_on_the_privileged_matrix_and_on_hello() {
+fn both_engines_agree_on_the_privileged_matrix() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut lockstep = limited(env!("CARGO_BIN_EXE_vkernel"));
     lockstep.env("VKERNEL_DIR", folder.path().join("store")).args(["boot", "--engine", "lockstep"]);
