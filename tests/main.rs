@@ -3,6 +3,7 @@
 mod cli;
 mod docs;
 mod faults;
+mod privmatrix;
 mod support;
 mod tidy;
 mod time_travel;

@@ -1,7 +1,7 @@
-//! Every way in which the machine may differ from the host's processor, with the reason. Nothing else may.
+//! What the manuals leave undefined, so that it is not compared with the host, and only there.
 //!
-//! Where the manuals leave something undefined the machine follows docs/undefined-flags.md: undefined flags
-//! are 0, which is checked here rather than compared.
+//! The machine follows docs/undefined-flags.md: undefined flags are 0, which is checked here rather than
+//! compared. What vendors do differently as a whole is the business of `rules`. Nothing else may differ.
 
 use crate::state::{Outcome, State};
 use iced_x86::{Instruction, Mnemonic, OpKind, RflagsBits};
@@ -25,10 +25,6 @@ pub struct Exempt {
     pub everything: bool,
     /// Memory is not compared.
     pub memory: bool,
-    /// Condition codes C0 to C3 that are undefined, as bits of the x87 status word.
-    pub condition_codes: u16,
-    /// The result is an approximation of our own: compared within a tolerance by `compare`.
-    pub approximate: bool,
 }
 
 /// What is exempt after `instruction` ran on `before`.

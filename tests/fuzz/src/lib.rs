@@ -9,6 +9,7 @@ pub mod guest;
 pub mod native;
 pub mod operands;
 pub mod random;
+pub mod rules;
 pub mod soak;
 pub mod state;
 pub mod values;

@@ -106,5 +106,8 @@ fn soak(options: &Options) -> ExitCode {
         println!("{family:>8}: {cases} cases, {differing} mismatches, {rate:.0} cases/s");
         mismatches += differing;
     }
+    for (name, cases) in &bench.explained {
+        println!("{cases:>8} cases as a rule allows: {name}");
+    }
     ExitCode::from(u8::from(mismatches != 0))
 }

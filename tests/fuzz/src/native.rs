@@ -10,8 +10,10 @@
 //! kernel, or change segments.
 #![allow(unsafe_code)]
 
+use crate::rules::Vendor;
 use crate::state::{CODE, DATA, DATA_BYTES, Data, FLAGS, Fx, INSTRUCTION, Outcome, READ_ONLY, State, TARGET};
 use std::arch::global_asm;
+use std::arch::x86_64::__cpuid;
 use std::cell::UnsafeCell;
 use std::mem::offset_of;
 use std::ptr;
@@ -202,6 +204,13 @@ impl Native {
         unsafe { &mut *(DATA as *mut Data) }
     }
 
+    /// The data pages, to look at.
+    #[must_use]
+    pub fn data_now(&self) -> &Data {
+        // SAFETY: as for `data`; nothing executes now.
+        unsafe { &*(DATA as *const Data) }
+    }
+
     /// Executes the instruction on `state`, and changes it to what was left.
     pub fn run(&mut self, state: &mut State) -> Outcome {
         let exchange = EXCHANGE.0.get();
@@ -231,6 +240,14 @@ impl Native {
             if (*exchange).taken != 0 { Outcome::Taken } else { Outcome::Next }
         }
     }
+}
+
+/// Who made the host's processor.
+#[must_use]
+pub fn host_vendor() -> Vendor {
+    let leaf = __cpuid(0);
+    let letters = [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes);
+    Vendor::named(letters.as_flattened())
 }
 
 /// What the read-only page is filled with.

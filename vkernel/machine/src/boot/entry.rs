@@ -1,6 +1,6 @@
 //! The state in which the boot processor enters the kernel.
 //!
-//! Implements SDM volume 3, 3.4.5 (segment descriptors) as far as building flat segments goes. A loader
+//! Implements SDM volume 3, 3.4.5 (segment descriptors) as far as code, data and LDT segments go. A loader
 //! describes all of the state here; whoever owns the processor copies it in and leaves the rest as at reset.
 
 use crate::cpu::state::{DescriptorTable, RSP, Segment, Vcpu};
@@ -39,9 +39,17 @@ fn flat(selector: u16, access: u16) -> Segment {
     Segment { selector, base: 0, limit: u32::MAX, access }
 }
 
-/// The descriptor of a flat segment, as it stands in a GDT.
-pub(crate) fn flat_descriptor(segment: Segment) -> u64 {
-    0xffff | u64::from(segment.access & 0xf0ff) << 40 | 0xf << 48
+/// The descriptor of a segment, as it stands in a GDT (SDM vol. 3 figure 3-8).
+pub(crate) fn descriptor(segment: Segment) -> u64 {
+    const GRANULARITY: u16 = 1 << 15;
+    let base = u64::from(segment.base as u32);
+    let limit =
+        u64::from(if segment.access & GRANULARITY != 0 { segment.limit >> 12 } else { segment.limit });
+    limit & 0xffff
+        | (base & 0xff_ffff) << 16
+        | u64::from(segment.access & 0xf0ff) << 40
+        | (limit >> 16 & 0xf) << 48
+        | (base >> 24) << 56
 }
 
 /// The boot processor's state at the kernel's first instruction. Interrupts are off. What is not listed is
@@ -138,8 +146,8 @@ impl Entry {
     pub(crate) fn gdt_bytes(&self) -> [u8; 32] {
         let mut bytes = [0; 32];
         let [_, code, _, data, ..] = self.segments;
-        bytes[16..24].copy_from_slice(&flat_descriptor(code).to_le_bytes());
-        bytes[24..32].copy_from_slice(&flat_descriptor(data).to_le_bytes());
+        bytes[16..24].copy_from_slice(&descriptor(code).to_le_bytes());
+        bytes[24..32].copy_from_slice(&descriptor(data).to_le_bytes());
         bytes
     }
 }
@@ -151,12 +159,12 @@ mod tests {
     #[test]
     fn descriptors_are_those_of_the_manual() {
         let entry = Entry::long64(0x100_0200, 0x1000, 0x2000, 0x3000);
-        assert_eq!(flat_descriptor(entry.segments[1]), 0x00af_9b00_0000_ffff);
-        assert_eq!(flat_descriptor(entry.segments[3]), 0x00cf_9300_0000_ffff);
+        assert_eq!(descriptor(entry.segments[1]), 0x00af_9b00_0000_ffff);
+        assert_eq!(descriptor(entry.segments[3]), 0x00cf_9300_0000_ffff);
         let code32 = Entry::protected32(0, 0, 0).segments[1];
-        assert_eq!(flat_descriptor(code32), 0x00cf_9b00_0000_ffff);
+        assert_eq!(descriptor(code32), 0x00cf_9b00_0000_ffff);
         let odd = Segment { selector: 0, base: 0x1234_5678, limit: 0xabcde, access: 0x0082 };
-        assert_eq!(flat_descriptor(odd), 0x120a_8234_5678_bcde);
+        assert_eq!(descriptor(odd), 0x120a_8234_5678_bcde);
     }
 
     #[test]
@@ -178,8 +186,8 @@ mod tests {
             let start = usize::from(selector);
             u64::from_le_bytes(gdt[start..start + 8].try_into().unwrap())
         };
-        assert_eq!(at(CODE_SELECTOR), flat_descriptor(entry.segments[1]));
-        assert_eq!(at(DATA_SELECTOR), flat_descriptor(entry.segments[2]));
+        assert_eq!(at(CODE_SELECTOR), descriptor(entry.segments[1]));
+        assert_eq!(at(DATA_SELECTOR), descriptor(entry.segments[2]));
         assert_eq!(at(0), 0);
     }
 }

@@ -227,7 +227,7 @@ mod tests {
     use super::super::samples::{BzImage, ElfSample, MIB, SampleMemory, Setup};
     use super::super::{Mode, probe};
     use super::*;
-    use crate::boot::entry::flat_descriptor;
+    use crate::boot::entry::descriptor;
     use boundary::{BootProtocol, Role};
 
     fn bzimage(sample: &BzImage) -> Setup {
@@ -271,8 +271,8 @@ mod tests {
         for vaddr in [0, 0x12_3456, 0x4000_0000, 0xdead_beef, 0xffff_ffff] {
             assert_eq!(translate(&memory, entry.cr3, vaddr), vaddr);
         }
-        assert_eq!(memory.u64(entry.gdt.base + 0x10), flat_descriptor(entry.segments[1]));
-        assert_eq!(memory.u64(entry.gdt.base + 0x18), flat_descriptor(entry.segments[3]));
+        assert_eq!(memory.u64(entry.gdt.base + 0x10), descriptor(entry.segments[1]));
+        assert_eq!(memory.u64(entry.gdt.base + 0x18), descriptor(entry.segments[3]));
     }
 
     #[test]

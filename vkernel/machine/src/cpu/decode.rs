@@ -1,4 +1,4 @@
-//! From instruction bytes to `iced_x86::Instruction`.
+//! From instruction bytes to `iced_x86::Instruction` (SDM vol. 2 ch. 2).
 
 use super::core::Core;
 use super::exception::{Exception, Exec};
@@ -19,15 +19,88 @@ pub fn decode(bytes: &[u8], rip: u64, bits: u8) -> Result<Instruction, bool> {
     }
 }
 
+/// Longest instruction; more bytes are #GP(0), whatever they would be (SDM vol. 3 6.15).
+const LONGEST: usize = 15;
+
+/// Whether [`LONGEST`] bytes that are no instruction are the beginning of a longer one, which the decoder does
+/// not tell from one that does not exist. Such an instruction has prefixes that change nothing in its length:
+/// without those, and with zeros behind it, it decodes.
+fn is_too_long(bytes: &[u8; LONGEST], bits: u8) -> bool {
+    let is_rex = |byte: u8| bits == 64 && byte & 0xf0 == 0x40;
+    let is_legacy = |byte: u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3);
+    let count = bytes.iter().take_while(|&&byte| is_legacy(byte) || is_rex(byte)).count();
+    let is_idle = |index: usize| {
+        let later = &bytes[index + 1..count];
+        match bytes[index] {
+            size @ (0x66 | 0x67) => later.contains(&size),
+            // REX counts only directly before the opcode.
+            rex if is_rex(rex) => !later.is_empty(),
+            _ => true,
+        }
+    };
+    let mut rest: Vec<u8> =
+        (0..LONGEST).filter(|&index| index >= count || !is_idle(index)).map(|index| bytes[index]).collect();
+    let removed = LONGEST - rest.len();
+    rest.resize(LONGEST, 0);
+    decode(&rest, 0, bits).is_ok_and(|instruction| instruction.len() + removed > LONGEST)
+}
+
 impl Core<'_> {
     /// Fetches and decodes the instruction at RIP.
     ///
     /// # Errors
     /// Fetch faults, #UD, and #GP for an instruction longer than 15 bytes.
     pub fn fetch_instruction(&mut self) -> Exec<Instruction> {
-        let mut bytes = [0; 15];
+        let mut bytes = [0; LONGEST];
         let got = self.fetch(&mut bytes)?;
-        decode(&bytes[..got], self.cpu.rip, self.cpu.code_bits)
-            .map_err(|needs_more| if needs_more { self.fetch_fault(got) } else { Exception::UD })
+        let bits = self.cpu.code_bits;
+        decode(&bytes[..got], self.cpu.rip, bits).map_err(|needs_more| {
+            if needs_more {
+                self.fetch_fault(got)
+            } else if got == LONGEST && is_too_long(&bytes, bits) {
+                Exception::gp(0)
+            } else {
+                Exception::UD
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cpu::exception::Exception;
+    use crate::cpu::system::testbed::Testbed;
+
+    #[test]
+    fn an_instruction_of_sixteen_bytes_is_a_protection_fault_and_no_invalid_opcode() {
+        let nop = |prefixes: usize| [vec![0x66; prefixes], vec![0x90]].concat();
+        // mov dword ptr [rdi*2+disp32], imm32 behind prefixes: 11 bytes and these.
+        let mov = |prefixes: &[u8]| {
+            let body = [0xc7, 0x04, 0x7d, 1, 2, 3, 4, 5, 6, 7, 8];
+            [prefixes, &body].concat()
+        };
+        let undefined = [vec![0x2e; 13], vec![0x0f, 0x0b]].concat();
+        let gp = Some(Exception::gp(0));
+        let cases = [
+            (nop(14), None),
+            (nop(15), gp),
+            (mov(&[0x36, 0x2e, 0x3e, 0x48, 0x26]), gp),
+            (mov(&[0x67, 0x67, 0x67, 0x67, 0x67]), gp),
+            (undefined, Some(Exception::UD)),
+            ([vec![0xf0; 14], vec![0x90]].concat(), Some(Exception::UD)),
+            ([vec![0x2e; 14], vec![0x06]].concat(), Some(Exception::UD)),
+            (vec![0x2e; 16], gp),
+        ];
+        for (bytes, expected) in cases {
+            let mut bed = Testbed::long();
+            bed.code(&bytes);
+            let found = bed.core().fetch_instruction();
+            let fault = match found {
+                Err(exception) => Some(exception),
+                Ok(instruction) if instruction.code() == iced_x86::Code::Ud2 => Some(Exception::UD),
+                Ok(_) => None,
+            };
+            assert_eq!(fault, expected, "{bytes:02x?}");
+        }
     }
 }

@@ -467,6 +467,13 @@ impl Vcpu {
         }
     }
 
+    /// Whether user accesses must be aligned: CR0.AM and RFLAGS.AC at CPL 3.
+    #[inline]
+    #[must_use]
+    pub fn checks_alignment(&self) -> bool {
+        self.rflags & rflags::AC != 0 && self.cpl == 3 && self.cr0 & cr0::AM != 0
+    }
+
     /// Whether a flag (a mask of [`rflags`]) is set.
     #[must_use]
     pub fn flag(&self, mask: u64) -> bool {

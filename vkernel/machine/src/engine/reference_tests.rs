@@ -1,8 +1,9 @@
 //! The rules of the boundary between two instructions.
 
-use crate::cpu::state::{Activity, Shadow, rflags};
+use crate::cpu::state::{Activity, Shadow, cr0, rflags};
 use crate::cpu::system::testbed::{CODE, STACK, Testbed, USER_CODE64};
 use crate::cpu::system::{accepts_interrupt, deliver_interrupt, needs_reference, start_up};
+use crate::engine::{self, EngineKind};
 use crate::system::Leave;
 
 const STI: u8 = 0xfb;
@@ -134,6 +135,48 @@ fn a_data_breakpoint_traps_after_the_access_it_overlaps() {
         bed.step();
         let expected = if hits { 1 << 2 } else { 0 };
         assert_eq!(bed.cpu.pending_debug, expected, "{address:#x} condition {condition}");
+    }
+}
+
+#[test]
+fn a_data_breakpoint_traps_after_the_iteration_that_accesses_it() {
+    // The breakpoint waits for the second of three bytes, with a prefix for 64- and for 32-bit addresses.
+    for code in [&[0xf3, 0xa4][..], &[0x67, 0xf3, 0xa4]] {
+        let mut bed = Testbed::long();
+        bed.cpu.dr[1] = 0x15_0001;
+        bed.cpu.dr[7] |= 1 << 2 | 1 << 20;
+        (bed.cpu.gpr[1], bed.cpu.gpr[6], bed.cpu.gpr[7]) = (3, 0x14_0000, 0x15_0000);
+        bed.code(code);
+        bed.step();
+        assert_eq!((bed.cpu.gpr[1], bed.cpu.pending_debug), (2, 0));
+        bed.step();
+        assert_eq!((bed.cpu.gpr[1], bed.cpu.pending_debug, bed.cpu.rip), (1, 1 << 1, CODE));
+        bed.step();
+        assert_eq!((bed.handler(), bed.read(bed.cpu.gpr[4])), (Some(1), CODE));
+    }
+    let mut bed = Testbed::long();
+    bed.cpu.dr[1] = 0x15_0000;
+    bed.cpu.dr[7] |= 1 << 2 | 1 << 20;
+    (bed.cpu.gpr[1], bed.cpu.gpr[6], bed.cpu.gpr[7]) = (0, 0x14_0000, 0x15_0000);
+    bed.code(&[0xf3, 0xa4]);
+    bed.step();
+    assert_eq!((bed.cpu.rip, bed.cpu.pending_debug), (CODE + 2, 0), "nothing was accessed");
+}
+
+#[test]
+fn alignment_is_checked_on_every_engine_even_where_the_translation_is_cached() {
+    // mov rax, [0x190001] twice; AC is set in between.
+    let load = [0x48, 0x8b, 0x04, 0x25, 0x01, 0x00, 0x19, 0x00];
+    for kind in [EngineKind::Reference, EngineKind::Interp] {
+        let mut bed = Testbed::long().user(USER_CODE64);
+        bed.cpu.cr0 |= cr0::AM;
+        bed.code(&[load, load].concat());
+        let mut engine = engine::build(kind);
+        engine.run(&mut bed.cpu, &mut bed.sys, 1);
+        assert_eq!(bed.cpu.rip, CODE + 8, "{kind:?}");
+        bed.cpu.rflags |= rflags::AC;
+        engine.run(&mut bed.cpu, &mut bed.sys, 1);
+        assert_eq!(bed.handler(), Some(17), "{kind:?}");
     }
 }
 

@@ -104,7 +104,10 @@ fn repeat(core: &mut Core<'_>, instruction: &Instruction, string: &StringInstruc
     }
     let count = truncate(core.cpu.gpr[RCX], string.address_bytes);
     if count == 0 {
-        return Ok(());
+        // The ports are protected whatever the count; memory is not looked at.
+        let ports = matches!(string.operation, Operation::Input | Operation::Output);
+        let port = core.cpu.gpr[RDX] as u16;
+        return if ports { system::check_io(core, port, string.size as u8) } else { Ok(()) };
     }
     iterate(core, string)?;
     let left = count - 1;
@@ -219,6 +222,18 @@ mod tests {
         (bench.cpu.gpr[RCX], bench.cpu.gpr[RDI]) = (1 << 32, ABSENT);
         bench.run(&[0x67, 0xf3, 0xaa]).unwrap();
         assert_eq!((bench.cpu.rip, bench.cpu.gpr[RCX], bench.cpu.gpr[RDI]), (CODE + 3, 1 << 32, ABSENT));
+    }
+
+    #[test]
+    fn ports_are_protected_even_from_a_count_of_zero() {
+        for code in [[0xf3, 0x6c], [0xf3, 0x6e]] {
+            let mut bench = Bench::long();
+            (bench.cpu.gpr[RCX], bench.cpu.gpr[RDI], bench.cpu.gpr[RSI]) = (0, ABSENT, ABSENT);
+            bench.run(&code).expect("nothing is protected from CPL 0");
+            bench.cpu.rip = CODE;
+            (bench.cpu.cpl, bench.cpu.tr.limit) = (3, 0);
+            assert_eq!(bench.run(&code), Err(Exception::gp(0)));
+        }
     }
 
     #[test]

@@ -8,9 +8,11 @@ use super::io::port_operand;
 use super::privileged;
 use crate::cpu::core::Core;
 use crate::cpu::exception::{Exception, Exec};
-use crate::cpu::operand::segment_index;
-use crate::cpu::state::{DS, FS, Mode, cr4};
-use iced_x86::{Instruction, InstructionInfoFactory, InstructionInfoOptions, Mnemonic, OpAccess, Register};
+use crate::cpu::operand::{segment_index, truncate};
+use crate::cpu::state::{DS, FS, Mode, RCX, cr4};
+use iced_x86::{
+    Instruction, InstructionInfoFactory, InstructionInfoOptions, Mnemonic, OpAccess, OpKind, Register,
+};
 
 /// DR6: a debug register was accessed while DR7.GD.
 const BD: u64 = 1 << 13;
@@ -106,6 +108,9 @@ pub(crate) fn instruction_hits(core: &Core<'_>) -> u64 {
 
 /// Data and I/O breakpoints that `instruction` will meet if it completes, as DR6 bits.
 pub(crate) fn data_hits(core: &Core<'_>, instruction: &Instruction) -> u64 {
+    if has_no_iteration(core, instruction) {
+        return 0;
+    }
     let mut found = io_hits(core, instruction);
     let mut factory = InstructionInfoFactory::new();
     let info = factory.info_options(instruction, InstructionInfoOptions::NO_REGISTER_USAGE);
@@ -119,7 +124,10 @@ pub(crate) fn data_hits(core: &Core<'_>, instruction: &Instruction) -> u64 {
             OpAccess::Read | OpAccess::CondRead | OpAccess::ReadWrite | OpAccess::ReadCondWrite
         );
         let address = memory.virtual_address(0, |register, _, _| Some(register_value(core, register)));
-        let length = memory.memory_size().size() as u64;
+        // Of a repeated instruction all iterations are meant; one of them is executed.
+        let iteration = instruction.is_string_instruction() && memory.memory_size().size() == 0;
+        let size = if iteration { instruction.memory_size() } else { memory.memory_size() };
+        let length = size.size() as u64;
         if let (Some(address), true) = (address, (reads || writes) && length > 0) {
             found |= hits(core, address, length, |condition| match condition {
                 Condition::Write => writes,
@@ -129,6 +137,23 @@ pub(crate) fn data_hits(core: &Core<'_>, instruction: &Instruction) -> u64 {
         }
     }
     found
+}
+
+/// A repeated string instruction with a count of 0.
+fn has_no_iteration(core: &Core<'_>, instruction: &Instruction) -> bool {
+    use OpKind::{MemoryESDI, MemoryESEDI, MemorySegESI, MemorySegSI};
+    let repeats = instruction.has_rep_prefix() || instruction.has_repne_prefix();
+    if !repeats || !instruction.is_string_instruction() {
+        return false;
+    }
+    let count_bytes = (0..instruction.op_count())
+        .find_map(|operand| match instruction.op_kind(operand) {
+            MemorySegSI | MemoryESDI => Some(2),
+            MemorySegESI | MemoryESEDI => Some(4),
+            _ => None,
+        })
+        .unwrap_or(8);
+    truncate(core.cpu.gpr[RCX], count_bytes) == 0
 }
 
 fn io_hits(core: &Core<'_>, instruction: &Instruction) -> u64 {

@@ -48,6 +48,20 @@ fn an_interrupt_stack_table_entry_is_used_at_any_level() {
 }
 
 #[test]
+fn a_stack_pointer_of_the_tss_must_be_canonical_although_what_is_pushed_would_be() {
+    let deliver_with = |offset: u64, ist: u64| {
+        let mut bed = Testbed::long().user(USER_CODE64);
+        bed.write(TSS + offset, 0x8000_0000_0000);
+        let low = bed.read(IDT + 16 * 6) | ist << 32;
+        bed.write(IDT + 16 * 6, low);
+        let event = Event { source: Source::Fault, vector: 6, error_code: None, rip: CODE };
+        deliver(&mut bed.core(), event).map_err(|failure| failure.exception)
+    };
+    assert_eq!(deliver_with(4, 0), Err(Exception::ss(1)), "RSP0");
+    assert_eq!(deliver_with(36, 1), Err(Exception::ss(1)), "IST1");
+}
+
+#[test]
 fn a_trap_gate_leaves_interrupts_enabled() {
     let mut bed = Testbed::long();
     bed.gate(3, 0x8f, KERNEL_CODE);

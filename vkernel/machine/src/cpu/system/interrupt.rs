@@ -280,7 +280,7 @@ fn enter_code(core: &mut Core<'_>, gate: &Gate, code: Descriptor, cpl: u8) {
     core.cpu.update_mode();
 }
 
-/// Reads a stack pointer from the 64-bit TSS.
+/// Reads a stack pointer from the 64-bit TSS, which must itself be canonical (SDM vol. 2 INT n; vol. 3 7.7).
 fn tss64_pointer(core: &mut Core<'_>, event: &Event, offset: u64) -> Delivery<u64> {
     let tr = core.cpu.tr;
     if offset + 7 > u64::from(tr.limit) {
@@ -289,7 +289,11 @@ fn tss64_pointer(core: &mut Core<'_>, event: &Event, offset: u64) -> Delivery<u6
     }
     let pointer = core.load_linear::<8>(tr.base.wrapping_add(offset), false);
     let pointer = because(core, pointer, || format!("TSS at {:#x} cannot be read", tr.base))?;
-    Ok(u64::from_le_bytes(pointer))
+    let pointer = u64::from_le_bytes(pointer);
+    if !Vcpu::is_canonical(pointer) {
+        return fail(Exception::ss(event.ext()), format!("stack {pointer:#x} of the TSS is not canonical"));
+    }
+    Ok(pointer)
 }
 
 /// Protected mode and virtual-8086 mode: 8-byte gates, 16-bit or 32-bit frames.

@@ -74,8 +74,8 @@ fn read_tsc(core: &mut Core<'_>) -> u64 {
 }
 
 /// Whether the next step has to obey rules that only the reference engine knows: single-stepping,
-/// breakpoints, an interrupt shadow, RF, or a pending debug trap. Fast engines then call
-/// `engine::reference::step`.
+/// breakpoints, an interrupt shadow, RF, a pending debug trap, or alignment checks, which a cached translation
+/// would not see. Fast engines then call `engine::reference::step`.
 #[inline]
 #[must_use]
 pub fn needs_reference(cpu: &Vcpu) -> bool {
@@ -83,6 +83,7 @@ pub fn needs_reference(cpu: &Vcpu) -> bool {
         || cpu.dr[7] & debug::ENABLES != 0
         || cpu.shadow != Shadow::None
         || cpu.pending_debug != 0
+        || cpu.checks_alignment()
 }
 
 /// Whether the vCPU takes a maskable interrupt at this boundary, if there is one.

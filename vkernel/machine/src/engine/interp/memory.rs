@@ -5,7 +5,7 @@
 use super::op::{Op, Out, address};
 use crate::cpu::exception::Exception;
 use crate::cpu::mmu::{Intent, translate};
-use crate::cpu::state::{Vcpu, cr0, rflags};
+use crate::cpu::state::Vcpu;
 use crate::mem::PAGE_BYTES;
 use crate::system::System;
 use crate::tlb::Kind;
@@ -99,8 +99,7 @@ fn find_slow(
 ) -> Result<usize, Out> {
     let crosses = laddr as usize % PAGE_BYTES + size > PAGE_BYTES;
     let user = cpu.cpl == 3;
-    let checks_alignment = user && cpu.flag(rflags::AC) && cpu.cr0 & cr0::AM != 0;
-    if crosses || checks_alignment {
+    if crosses {
         return Err(Out::Slow);
     }
     if !Vcpu::is_canonical(laddr) {

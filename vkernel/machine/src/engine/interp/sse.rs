@@ -1,7 +1,7 @@
 //! Handlers of the SSE moves and logic that compilers emit everywhere: plain 16-byte data, no floating point.
 
 use super::memory::{find_read, find_write, raise};
-use super::op::{Address, General, Handler, Op, Step, address};
+use super::op::{Address, General, Handler, Op, Out, Step, address};
 use crate::cpu::exception::Exception;
 use crate::cpu::state::{Vcpu, cr0, cr4};
 use crate::system::System;
@@ -17,21 +17,23 @@ fn available(cpu: &Vcpu, sys: &mut System) -> Step {
     Err(raise(sys, if undefined { Exception::UD } else { Exception::NM }))
 }
 
+/// A misaligned operand raises #GP, but only after a stack reference that is not canonical has raised #SS: the
+/// specification tells which.
 #[inline(always)]
-fn aligned<const ALIGNED: bool>(sys: &mut System, laddr: u64) -> Step {
-    if ALIGNED && laddr & 15 != 0 { Err(raise(sys, Exception::gp(0))) } else { Ok(()) }
+fn aligned<const ALIGNED: bool>(laddr: u64) -> Step {
+    if ALIGNED && laddr & 15 != 0 { Err(Out::Slow) } else { Ok(()) }
 }
 
 /// `mov xmm, [memory]`, 16 bytes.
 fn load<const ALIGNED: bool>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     available(cpu, sys)?;
     let laddr = General::of(cpu, op);
-    aligned::<ALIGNED>(sys, laddr)?;
+    aligned::<ALIGNED>(laddr)?;
     cpu.xmm[usize::from(op.a & 15)] = read(cpu, sys, op, laddr)?;
     Ok(())
 }
 
-fn read(cpu: &mut Vcpu, sys: &mut System, op: &Op, laddr: u64) -> Result<u128, super::op::Out> {
+fn read(cpu: &mut Vcpu, sys: &mut System, op: &Op, laddr: u64) -> Result<u128, Out> {
     let offset = find_read(cpu, sys, op, laddr, 16)?;
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&sys.mem.ram()[offset..offset + 16]);
@@ -42,7 +44,7 @@ fn read(cpu: &mut Vcpu, sys: &mut System, op: &Op, laddr: u64) -> Result<u128, s
 fn store<const ALIGNED: bool>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     available(cpu, sys)?;
     let laddr = General::of(cpu, op);
-    aligned::<ALIGNED>(sys, laddr)?;
+    aligned::<ALIGNED>(laddr)?;
     let offset = find_write(cpu, sys, op, laddr, 16)?;
     sys.mem.ram_mut()[offset..offset + 16].copy_from_slice(&cpu.xmm[usize::from(op.a & 15)].to_le_bytes());
     Ok(())
@@ -104,7 +106,7 @@ fn packed_reg<O: Packed>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
 fn packed_mem<O: Packed>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     available(cpu, sys)?;
     let laddr = General::of(cpu, op);
-    aligned::<true>(sys, laddr)?;
+    aligned::<true>(laddr)?;
     let right = read(cpu, sys, op, laddr)?;
     let a = usize::from(op.a & 15);
     cpu.xmm[a] = O::apply(cpu.xmm[a], right);
