@@ -215,15 +215,16 @@ impl<'a> Elf<'a> {
 
     /// The physical addresses from the lowest segment to the highest.
     pub(crate) fn paddrs(&self) -> Result<Range<u64>, BootError> {
-        let mut paddrs = u64::MAX..0;
+        let (mut lowest, mut highest) = (u64::MAX, 0);
         for segment in self.loads() {
             let end = segment
                 .paddr
                 .checked_add(segment.memory_bytes)
                 .ok_or_else(|| self.malformed(segment, "the segment ends beyond all memory"))?;
-            paddrs = paddrs.start.min(segment.paddr)..paddrs.end.max(end);
+            lowest = lowest.min(segment.paddr);
+            highest = highest.max(end);
         }
-        if paddrs.is_empty() { Err(self.bad_entry()) } else { Ok(paddrs) }
+        if lowest < highest { Ok(lowest..highest) } else { Err(self.bad_entry()) }
     }
 
     /// Whether a physical address is inside a segment.

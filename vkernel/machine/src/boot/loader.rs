@@ -221,24 +221,25 @@ impl<'a> Loader<'a> {
     /// that their virtual addresses have.
     pub(crate) fn put_elf_anywhere(&mut self, elf: &Elf<'_>) -> Result<Placed, BootError> {
         const PLACE_ALIGN: u64 = 2 * MIB;
-        let mut vaddrs = u64::MAX..0;
+        let (mut lowest, mut highest) = (u64::MAX, 0);
         for segment in elf.loads() {
             let end = segment
                 .vaddr
                 .checked_add(segment.memory_bytes)
                 .and_then(|end| end.checked_next_multiple_of(PAGE_BYTES))
                 .ok_or_else(|| elf.malformed(segment, "the segment ends beyond all memory"))?;
-            vaddrs = vaddrs.start.min(segment.vaddr & !(PAGE_BYTES - 1))..vaddrs.end.max(end);
+            lowest = lowest.min(segment.vaddr & !(PAGE_BYTES - 1));
+            highest = highest.max(end);
         }
-        let length_bytes = vaddrs.end.saturating_sub(vaddrs.start);
+        let length_bytes = highest.saturating_sub(lowest);
         let within = EXTENDED_RAM..FOUR_GIB;
         let paddr = self.space.claim_lowest(length_bytes, PLACE_ALIGN, within).ok_or_else(|| {
             self.too_little("the kernel", (PLACE_ALIGN + EXTENDED_RAM).saturating_add(length_bytes))
         })?;
         for segment in elf.loads() {
-            self.put(paddr + (segment.vaddr - vaddrs.start), elf.contents(segment)?);
+            self.put(paddr + (segment.vaddr - lowest), elf.contents(segment)?);
         }
-        Ok(Placed { paddr, vaddr: vaddrs.start, length_bytes })
+        Ok(Placed { paddr, vaddr: lowest, length_bytes })
     }
 
     /// Reads what was loaded.

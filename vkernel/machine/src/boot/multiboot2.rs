@@ -193,7 +193,8 @@ impl Relocatable {
         let (start, end) = self.within;
         let length_bytes = linked.end - linked.start;
         let mut space = loader.space.clone();
-        let is_allowed = linked.start >= start && linked.end <= end && linked.start % self.align == 0;
+        let is_allowed =
+            linked.start >= start && linked.end <= end && linked.start.is_multiple_of(self.align);
         if !matches!(self.preference, LOWEST | HIGHEST) && is_allowed && space.claim(linked.clone()).is_ok() {
             return Ok(linked.start);
         }

@@ -82,7 +82,8 @@ impl PageTables {
             let directory = self.directory(loader, at)?;
             let index = (at >> 21) as usize % ENTRIES;
             let entry = self.tables[&directory][index];
-            let fits = (at | target) % LARGE_PAGE_BYTES == 0 && length_bytes - done >= LARGE_PAGE_BYTES;
+            let fits =
+                (at | target).is_multiple_of(LARGE_PAGE_BYTES) && length_bytes - done >= LARGE_PAGE_BYTES;
             if fits && (entry == 0 || entry & LARGE != 0) {
                 if entry == 0 {
                     self.set(directory, index, target | LARGE | access.bits(PAT_OF_LARGE_PAGE));

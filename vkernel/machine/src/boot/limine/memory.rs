@@ -101,7 +101,7 @@ impl Layout {
             1 | 2 => region.kind != RESERVED,
             _ => matches!(region.kind, USABLE | RECLAIMABLE | KERNEL_AND_MODULES),
         };
-        let first = if revision < 3 { vec![0..FOUR_GIB] } else { Vec::new() };
+        let first: Vec<_> = (revision < 3).then_some(0..FOUR_GIB).into_iter().collect();
         let mut ranges = first.clone();
         for region in self.regions.iter().filter(is_mapped) {
             let range = region.range.start & !(PAGE_BYTES - 1)..region.range.end.next_multiple_of(PAGE_BYTES);
