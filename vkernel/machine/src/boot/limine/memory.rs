@@ -75,7 +75,8 @@ impl Layout {
         };
         let up = |range: &Range<u64>| range.start..range.end.next_multiple_of(PAGE_BYTES);
         let placed = loaded.placed;
-        let mut kernel = vec![placed.paddr..placed.paddr + placed.length_bytes];
+        let image = placed.paddr..placed.paddr + placed.length_bytes;
+        let mut kernel: Vec<_> = std::iter::once(image).collect();
         kernel.extend(loaded.kernel_file.iter().chain(&loaded.modules).map(up));
         kernel.retain(|range| !range.is_empty());
         let framebuffer: Vec<_> = loaded.framebuffer.iter().map(up).collect();
@@ -105,7 +106,7 @@ impl Layout {
         let mut ranges = first.clone();
         for region in self.regions.iter().filter(is_mapped) {
             let range = region.range.start & !(PAGE_BYTES - 1)..region.range.end.next_multiple_of(PAGE_BYTES);
-            ranges.extend(subtract(vec![range], &first));
+            ranges.extend(subtract(std::iter::once(range).collect(), &first));
         }
         let framebuffer: Vec<_> = self
             .regions
