@@ -4,6 +4,7 @@ mod cli;
 mod docs;
 mod faults;
 mod privmatrix;
+mod protocols;
 mod support;
 mod tidy;
 mod time_travel;

@@ -91,12 +91,49 @@ build_privmatrix() {
     link privmatrix
 }
 
-[ $# -gt 0 ] || set -- hello demo privmatrix
+# link_by GUEST SCRIPT: all objects of $work/GUEST/ by a script of its own
+link_by() {
+    "$LD" --fatal-warnings --build-id=none -nostdlib -static -z noexecstack -z max-page-size=4096 \
+        --no-warn-rwx-segments -T "$2" "$work/$1"/*.o -o "$work/$1.elf"
+    mv "$work/$1.elf" "$out/$1.elf"
+}
+
+build_elf64() {
+    compile elf64 elf64/start.S elf64/main.c common/serial.c common/string.c
+    link_by elf64 elf64/elf64.ld
+}
+
+build_limine() {
+    compile limine limine/main.c common/serial.c common/string.c
+    link_by limine limine/limine.ld
+}
+
+build_multiboot2() {
+    compile multiboot2 multiboot2/start.S multiboot2/main.c common/serial.c common/string.c
+    link_by multiboot2 multiboot2/multiboot2.ld
+}
+
+build_pmode32() {
+    mkdir -p "$work/pmode32"
+    for source in pmode32/start.S pmode32/main.c; do
+        "$CC" $(echo "$CFLAGS" | sed 's/-mcmodel=kernel -mno-red-zone/-m32 -march=i686/') \
+            -c "$source" -o "$work/pmode32/$(basename "$source").o"
+    done
+    "$LD" -m elf_i386 --fatal-warnings --build-id=none -nostdlib -static -z noexecstack --no-warn-rwx-segments \
+        -T pmode32/pmode32.ld "$work/pmode32"/*.o -o "$work/pmode32.elf"
+    mv "$work/pmode32.elf" "$out/pmode32.elf"
+}
+
+[ $# -gt 0 ] || set -- hello demo privmatrix elf64 limine multiboot2 pmode32
 for guest in "$@"; do
     case $guest in
         hello) build_hello ;;
         demo) build_demo ;;
         privmatrix) build_privmatrix ;;
+        elf64) build_elf64 ;;
+        limine) build_limine ;;
+        multiboot2) build_multiboot2 ;;
+        pmode32) build_pmode32 ;;
         *) echo "$0: no guest named $guest" >&2; exit 129 ;;
     esac
     echo "$out/$guest.elf"

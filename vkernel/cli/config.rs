@@ -123,7 +123,7 @@ impl BootConfig {
         let judgement = Judgement::check(&judgement)?;
         let clock = clock(&machine)?;
         let kernel = kernel.ok_or_else(|| usage("no KERNEL given; see vkernel --help"))?;
-        let (kernel, protocol) = files::kernel(&kernel, machine.ram_bytes)?;
+        let (kernel, protocol) = files::kernel(&kernel, guest.protocol, machine.ram_bytes)?;
         let images = files::images(kernel, protocol, &guest, machine.ram_bytes)?;
         let told = command_line::compose(protocol, &guest)?;
         files::check_symbols(&guest.symbols)?;

@@ -65,6 +65,9 @@ fn add_machine(lines: &mut Lines, reader: &TraceReader) {
             BootProtocol::LinuxElf => "Linux vmlinux",
             BootProtocol::Pvh => "PVH",
             BootProtocol::Multiboot1 => "Multiboot 1",
+            BootProtocol::Multiboot2 => "Multiboot 2",
+            BootProtocol::Limine => "Limine",
+            BootProtocol::Elf64 => "plain ELF64",
         },
     );
     lines.add("command line", harmless(&machine.boot.command_line));

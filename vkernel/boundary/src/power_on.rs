@@ -89,6 +89,12 @@ pub enum BootProtocol {
     Pvh,
     /// Multiboot 1, with the module list.
     Multiboot1,
+    /// Multiboot 2.
+    Multiboot2,
+    /// Limine's protocol, base revisions 0 to 3.
+    Limine,
+    /// An ELF64 file of no protocol, by the entry state of docs/boot-protocols.md.
+    Elf64,
 }
 
 /// One image.

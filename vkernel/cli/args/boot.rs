@@ -12,8 +12,8 @@ use std::path::PathBuf;
 pub struct BootArgs {
     /// The kernel to boot, or `demo:` for the demonstration kernel
     ///
-    /// A Linux bzImage or vmlinux, an ELF file with a PVH entry, or a Multiboot 1 kernel. `demo:`
-    /// is the demonstration kernel that is built into vkernel. A file that is called like a subcommand is written
+    /// A Linux bzImage or vmlinux, an ELF file for Limine, Multiboot 2 or 1 or PVH, or a plain ELF64 file;
+    /// --protocol has the details. `demo:` is the demonstration kernel that is built into vkernel. A file that is called like a subcommand is written
     /// with its directory: ./demo.
     #[arg(value_name = "KERNEL", value_hint = ValueHint::FilePath, allow_hyphen_values = false)]
     pub kernel: Option<PathBuf>,
@@ -39,16 +39,24 @@ pub struct GuestArgs {
     /// A file is loaded as it is. A directory is packed as a cpio archive, the same bytes for the
     /// same tree whatever its dates and owners, and /dev/console is added if it is missing. Several are loaded one
     /// after the other, as Linux expects. `none` says that there is to be none, which is also the default. A
-    /// Multiboot or PVH kernel gets each one as a module.
+    /// kernel that is not Linux gets it as a module.
     #[arg(long, value_name = "FILE|DIR|none", value_hint = ValueHint::AnyPath)]
     pub initrd: Vec<PathBuf>,
 
-    /// A module for a Multiboot or PVH kernel, with its command line; may be repeated
+    /// A module for a kernel that is not Linux, with its command line; may be repeated
     ///
     /// What follows the first colon is the module's command line; if there is a
     /// file of the whole name, colon included, it is that file.
     #[arg(long, value_name = "FILE[:CMDLINE]", value_hint = ValueHint::FilePath)]
     pub module: Vec<PathBuf>,
+
+    /// How to enter a kernel that speaks several boot protocols
+    ///
+    /// Without this option it is the first of these that the
+    /// kernel speaks: linux (a bzImage, or a vmlinux by Linux's 64-bit protocol), limine, multiboot2, multiboot1, pvh.
+    /// An ELF64 file of none of them is entered as elf, a state of vkernel's own: 64-bit mode at the link address.
+    #[arg(long, value_enum, value_name = "PROTOCOL")]
+    pub protocol: Option<Protocol>,
 
     /// Words for the kernel's command line; may be repeated
     ///
@@ -243,6 +251,23 @@ pub struct LaterArgs {
     pub result: Option<PathBuf>,
     #[arg(long, value_name = "CHAR", hide = true)]
     pub escape: Option<String>,
+}
+
+/// A boot protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    /// Linux's 64-bit boot protocol.
+    Linux,
+    /// Limine's protocol.
+    Limine,
+    /// Multiboot 2.
+    Multiboot2,
+    /// Multiboot 1.
+    Multiboot1,
+    /// Xen's PVH entry.
+    Pvh,
+    /// None: an ELF64 file at its link address.
+    Elf,
 }
 
 /// Where guest time comes from.

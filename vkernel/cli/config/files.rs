@@ -4,25 +4,40 @@
 //! mistake of the command line, which `git bisect run` should stop at.
 
 use super::LoadedFile;
-use crate::args::boot::GuestArgs;
+use crate::args::boot::{GuestArgs, Protocol};
 use crate::exit::{cannot_judge, usage};
 use anyhow::Result;
 use boundary::{BootProtocol, Role};
+use machine::boot::{Family, probe, probe_as};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Reads KERNEL and finds out how it is entered.
-pub fn kernel(path: &Path, ram_bytes: u64) -> Result<(LoadedFile, BootProtocol)> {
+pub fn kernel(path: &Path, wanted: Option<Protocol>, ram_bytes: u64) -> Result<(LoadedFile, BootProtocol)> {
     let name = path.display().to_string();
     let bytes = if name == "demo:" {
         crate::demo::kernel_bytes()
     } else {
         read(path, ram_bytes).map_err(|problem| cannot_judge(format!("KERNEL {name}: {problem}")))?
     };
-    let protocol =
-        machine::boot::probe(&bytes).map_err(|error| cannot_judge(format!("KERNEL {name}: {error}")))?;
+    let protocol = match wanted {
+        Some(wanted) => probe_as(&bytes, family(wanted)),
+        None => probe(&bytes),
+    }
+    .map_err(|error| cannot_judge(format!("KERNEL {name}: {error}")))?;
     Ok((LoadedFile { role: Role::Kernel, name, bytes, command_line: String::new() }, protocol))
+}
+
+fn family(protocol: Protocol) -> Family {
+    match protocol {
+        Protocol::Linux => Family::Linux,
+        Protocol::Limine => Family::Limine,
+        Protocol::Multiboot2 => Family::Multiboot2,
+        Protocol::Multiboot1 => Family::Multiboot1,
+        Protocol::Pvh => Family::Pvh,
+        Protocol::Elf => Family::Elf,
+    }
 }
 
 /// The kernel, and the initrds and modules after it.
@@ -34,7 +49,7 @@ pub fn images(
 ) -> Result<Vec<LoadedFile>> {
     let is_linux = matches!(protocol, BootProtocol::LinuxBzImage | BootProtocol::LinuxElf);
     if is_linux && !guest.module.is_empty() {
-        return Err(usage("--module is for Multiboot and PVH kernels, and this is Linux: use --initrd"));
+        return Err(usage("--module is for kernels that are not Linux, and this is Linux: use --initrd"));
     }
     let mut images = vec![kernel];
     let is_none = |path: &PathBuf| path.as_os_str() == "none";

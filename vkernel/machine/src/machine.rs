@@ -143,8 +143,13 @@ impl Machine {
         let power_on = self.sys.power_on.clone();
         let map = memory_map(power_on.ram_bytes);
         let tables = firmware_tables(&power_on);
-        let entry = boot::load(&power_on, media, &mut self.sys.mem, &map, &tables)?;
-        entry.enter(&mut self.cpus[0]);
+        let start = boot::load(&power_on, media, &mut self.sys.mem, &map, &tables)?;
+        for (entry, cpu) in std::iter::once(&start.boot).chain(&start.others).zip(&mut self.cpus) {
+            entry.enter(cpu);
+        }
+        if start.x2apic {
+            self.sys.platform.enter_x2apic_mode();
+        }
         Ok(())
     }
 

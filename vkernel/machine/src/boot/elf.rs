@@ -1,15 +1,18 @@
 //! The program headers and notes of ELF32 and ELF64 files (System V gABI, chapters 4 and 5).
 //!
-//! Only what loading a kernel needs: segments, the entry point, notes. Section headers, symbols, relocations
-//! and dynamic linking are left out. Everything is checked against the file; a number from the file never
+//! Only what loading a kernel needs: segments, the entry point, notes, and where the section headers are.
+//! Symbols, relocations and dynamic linking are left out. Everything is checked against the file; a number from the file never
 //! sizes an allocation of more than a few entries.
 
 use super::BootError;
-use super::bytes::View;
+use super::bytes::{View, put_u32, put_u64};
+use std::ops::Range;
 
 const FORMAT: &str = "ELF kernel";
 const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
+const PF_X: u32 = 1;
+const PF_W: u32 = 2;
 /// Kernels have fewer than ten; the cap bounds the work a hostile file can cause.
 const MAX_PROGRAM_HEADERS: u16 = 128;
 const MAX_NOTES: u32 = 4096;
@@ -40,7 +43,20 @@ pub(crate) struct Segment {
     pub(crate) paddr: u64,
     pub(crate) file_bytes: u64,
     pub(crate) memory_bytes: u64,
+    flags: u32,
     align: u64,
+}
+
+impl Segment {
+    /// Whether it may be written.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.flags & PF_W != 0
+    }
+
+    /// Whether code in it may be executed.
+    pub(crate) fn is_executable(&self) -> bool {
+        self.flags & PF_X != 0
+    }
 }
 
 /// A parsed ELF file.
@@ -62,6 +78,48 @@ pub(crate) struct Note<'a> {
     pub(crate) owner: &'a [u8],
     pub(crate) kind: u32,
     pub(crate) contents: &'a [u8],
+}
+
+/// The section header table, as it stands in the file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SectionHeaders<'a> {
+    view: View<'a>,
+    is_64: bool,
+    pub(crate) entry_bytes: u16,
+    pub(crate) count: u16,
+    /// The section that holds the sections' names.
+    pub(crate) names_index: u16,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl<'a> SectionHeaders<'a> {
+    /// The offset of each header in `bytes`.
+    pub(crate) fn offsets(&self) -> impl Iterator<Item = usize> + use<> {
+        let entry_bytes = usize::from(self.entry_bytes);
+        (0..usize::from(self.count)).map(move |index| index * entry_bytes)
+    }
+
+    /// The contents of a symbol or string table that is not part of any segment.
+    pub(crate) fn unloaded_table(&self, offset: usize) -> Option<&'a [u8]> {
+        const SHT_SYMTAB: u32 = 2;
+        const SHT_STRTAB: u32 = 3;
+        let header = View::new(FORMAT, &self.bytes[offset..]);
+        let word = |at32, at64| if self.is_64 { header.u64(at64) } else { header.u32(at32).map(u64::from) };
+        let is_table = matches!(header.u32(4).ok()?, SHT_SYMTAB | SHT_STRTAB);
+        if !is_table || word(12, 16).ok()? != 0 {
+            return None;
+        }
+        self.view.slice(word(16, 24).ok()?, word(20, 32).ok()?).ok().filter(|contents| !contents.is_empty())
+    }
+
+    /// Sets the address at which a section is in memory, in a copy of `bytes`.
+    pub(crate) fn set_address(&self, copy: &mut [u8], offset: usize, paddr: u64) {
+        if self.is_64 {
+            put_u64(copy, offset + 16, paddr);
+        } else {
+            put_u32(copy, offset + 12, paddr as u32);
+        }
+    }
 }
 
 /// Whether the bytes begin as an ELF file does.
@@ -155,9 +213,40 @@ impl<'a> Elf<'a> {
             .ok_or_else(|| self.bad_entry())
     }
 
+    /// The physical addresses from the lowest segment to the highest.
+    pub(crate) fn paddrs(&self) -> Result<Range<u64>, BootError> {
+        let (mut lowest, mut highest) = (u64::MAX, 0);
+        for segment in self.loads() {
+            let end = segment
+                .paddr
+                .checked_add(segment.memory_bytes)
+                .ok_or_else(|| self.malformed(segment, "the segment ends beyond all memory"))?;
+            lowest = lowest.min(segment.paddr);
+            highest = highest.max(end);
+        }
+        if lowest < highest { Ok(lowest..highest) } else { Err(self.bad_entry()) }
+    }
+
     /// Whether a physical address is inside a segment.
     pub(crate) fn is_loaded(&self, paddr: u64) -> bool {
         self.loads().any(|segment| paddr.wrapping_sub(segment.paddr) < segment.memory_bytes)
+    }
+
+    /// The section header table, if there is one and it is wholly in the file: as others may hand it on, not
+    /// to be trusted.
+    pub(crate) fn section_headers(&self) -> Option<SectionHeaders<'a>> {
+        let view = self.view;
+        let word = |at32, at64| if self.is_64 { view.u64(at64) } else { view.u32(at32).map(u64::from) };
+        let half = |at32, at64| view.u16(if self.is_64 { at64 } else { at32 });
+        let table = word(32, 40).ok()?;
+        let entry_bytes = half(46, 58).ok()?;
+        let count = half(48, 60).ok()?;
+        let names_index = half(50, 62).ok()?;
+        if table == 0 || count == 0 || entry_bytes != if self.is_64 { 64 } else { 40 } {
+            return None;
+        }
+        let bytes = view.slice(table, u64::from(count) * u64::from(entry_bytes)).ok()?;
+        Some(SectionHeaders { view, is_64: self.is_64, entry_bytes, count, names_index, bytes })
     }
 
     /// All notes of all note segments.
@@ -205,6 +294,7 @@ impl Segment {
             paddr: word(12, 24)?,
             file_bytes: word(16, 32)?,
             memory_bytes: word(20, 40)?,
+            flags: view.u32(at + if is_64 { 4 } else { 24 })?,
             align: word(28, 48)?,
         })
     }

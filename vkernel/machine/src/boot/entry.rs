@@ -3,7 +3,7 @@
 //! Implements SDM volume 3, 3.4.5 (segment descriptors) as far as code, data and LDT segments go. A loader
 //! describes all of the state here; whoever owns the processor copies it in and leaves the rest as at reset.
 
-use crate::cpu::state::{DescriptorTable, RSP, Segment, Vcpu};
+use crate::cpu::state::{Activity, DescriptorTable, RSP, Segment, Vcpu};
 
 /// Selector of the code segment that every protocol here enters with (Linux's `__BOOT_CS`).
 pub const CODE_SELECTOR: u16 = 0x10;
@@ -20,7 +20,15 @@ const CR0_PE_ET: u64 = 0x11;
 const CR0_PG: u64 = 1 << 31;
 const CR4_PAE: u64 = 1 << 5;
 const EFER_LME_LMA: u64 = 0x500;
+const CR0_WP: u64 = 1 << 16;
+const EFER_NXE: u64 = 1 << 11;
 const RFLAGS_FIXED: u64 = 2;
+const PAT_AT_RESET: u64 = 0x0007_0406_0007_0406;
+/// WB, WT, UC-, UC, WP, WC; the last two, which are unspecified, UC- and UC.
+const LIMINE_PAT: u64 = 0x0007_0105_0007_0406;
+const LIMINE_CODE_SELECTOR: u16 = 0x28;
+const LIMINE_DATA_SELECTOR: u16 = 0x30;
+const LIMINE_GDT_BYTES: usize = 7 * 8;
 
 /// The mode the kernel is entered in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +90,25 @@ pub struct Entry {
     pub cr4: u64,
     /// EFER.
     pub efer: u64,
+    /// IA32_PAT.
+    pub pat: u64,
+}
+
+/// How all processors start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The boot processor.
+    pub boot: Entry,
+    /// The other processors, from the second on. Empty: they wait for a start-up IPI.
+    pub others: Vec<Entry>,
+    /// Whether every local APIC is in x2APIC mode.
+    pub x2apic: bool,
+}
+
+impl From<Entry> for Start {
+    fn from(boot: Entry) -> Start {
+        Start { boot, others: Vec::new(), x2apic: false }
+    }
 }
 
 impl Entry {
@@ -99,6 +126,8 @@ impl Entry {
         cpu.cr3 = self.cr3;
         cpu.cr4 = self.cr4;
         cpu.efer = self.efer;
+        cpu.msrs.pat = self.pat;
+        cpu.activity = Activity::Running;
         cpu.cpl = 0;
         cpu.update_mode();
     }
@@ -139,7 +168,36 @@ impl Entry {
             cr3: 0,
             cr4: 0,
             efer: 0,
+            pat: PAT_AT_RESET,
         }
+    }
+
+    /// 64-bit mode as Limine's protocol wants it: write protection, no-execute pages, its own PAT and GDT.
+    pub(crate) fn limine(rip: u64, rsp: u64, gdt_vaddr: u64, page_table_paddr: u64) -> Entry {
+        let entry = Entry::long64(rip, rsp, gdt_vaddr, page_table_paddr);
+        let code = flat(LIMINE_CODE_SELECTOR, CODE64);
+        let data = flat(LIMINE_DATA_SELECTOR, DATA);
+        Entry {
+            cr0: entry.cr0 | CR0_WP,
+            efer: entry.efer | EFER_NXE,
+            pat: LIMINE_PAT,
+            segments: [data, code, data, data, data, data],
+            gdt: DescriptorTable { base: gdt_vaddr, limit: LIMINE_GDT_BYTES as u16 - 1 },
+            ..entry
+        }
+    }
+
+    /// Limine's GDT: null, then code and data of 16, 32 and 64 bits.
+    pub(crate) fn limine_gdt() -> [u8; LIMINE_GDT_BYTES] {
+        const CODE16: u64 = 0x0000_9b00_0000_ffff;
+        const DATA16: u64 = 0x0000_9300_0000_ffff;
+        let code = |access| flat_descriptor(flat(0, access));
+        let descriptors = [0, CODE16, DATA16, code(CODE32), code(DATA), code(CODE64), code(DATA)];
+        let mut bytes = [0; LIMINE_GDT_BYTES];
+        for (slot, descriptor) in bytes.chunks_exact_mut(8).zip(descriptors) {
+            slot.copy_from_slice(&u64::to_le_bytes(descriptor));
+        }
+        bytes
     }
 
     /// The bytes of the GDT that the selectors refer to: two null descriptors, code, data.

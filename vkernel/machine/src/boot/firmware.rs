@@ -1,18 +1,31 @@
-//! What firmware leaves in memory: the ACPI and MP tables, and the BIOS data area.
+//! What firmware leaves in memory: the ACPI and MP tables, the BIOS data area, and interrupt vectors.
 //!
 //! Small kernels read the BIOS data area for the serial ports, the size of conventional memory and the text
-//! mode; Linux reads the size of conventional memory from it. Interrupt vectors and BIOS code are left out:
-//! no protocol here enters in real mode.
+//! mode; Linux reads the size of conventional memory from it. BIOS services are left out, for no protocol here
+//! enters in real mode; but Xen goes back there to ask, and takes no for an answer. So every vector leads to
+//! a refusal: carry set, all else as it was.
 
 use super::bytes::{put_u8, put_u16};
 use super::loader::Loader;
 use crate::platform::layout;
 
+const VECTORS: usize = 256;
 const BIOS_DATA_AREA: u64 = 0x400;
 const BIOS_DATA_BYTES: usize = 0x100;
+/// Segment of the firmware, and the offset in it at which PCs have had a lone IRET since the first one.
+const FIRMWARE_SEGMENT: u64 = 0xf000;
+const REFUSAL_OFFSET: u64 = 0xff53;
+/// Sets the carry flag that IRET will restore.
+const REFUSAL: [u8; 9] = [
+    0x55, // push bp
+    0x89, 0xe5, // mov bp, sp
+    0x80, 0x4e, 0x06, 0x01, // or byte [bp + 6], 1
+    0x5d, // pop bp
+    0xcf, // iret
+];
 
 impl Loader<'_> {
-    /// Writes the tables to their place and the BIOS data area to its own.
+    /// Writes the tables to their place, and the vectors and the BIOS data area to theirs.
     pub(crate) fn put_firmware(&mut self, tables: &[u8]) {
         let place = layout::FIRMWARE_TABLES;
         assert!(
@@ -23,9 +36,17 @@ impl Loader<'_> {
             self.put(place.start, tables);
         }
         self.rsdp_paddr = find_rsdp(tables).map_or(0, |offset| place.start + offset);
-        let area = BIOS_DATA_AREA..BIOS_DATA_AREA + BIOS_DATA_BYTES as u64;
-        if self.space.claim(area.clone()).is_ok() {
-            self.put(area.start, &bios_data_area());
+        let refusal = FIRMWARE_SEGMENT * 16 + REFUSAL_OFFSET;
+        let in_tables = tables.get((refusal - place.start) as usize..).unwrap_or_default();
+        assert!(
+            in_tables.iter().take(REFUSAL.len()).all(|&byte| byte == 0),
+            "a table is where the refusal goes"
+        );
+        self.put(refusal, &REFUSAL);
+        if self.space.claim(0..BIOS_DATA_AREA + BIOS_DATA_BYTES as u64).is_ok() {
+            let vector = (FIRMWARE_SEGMENT << 16 | REFUSAL_OFFSET) as u32;
+            self.put(0, &[vector; VECTORS].map(u32::to_le_bytes).concat());
+            self.put(BIOS_DATA_AREA, &bios_data_area());
         }
     }
 }

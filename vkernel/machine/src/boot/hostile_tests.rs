@@ -3,12 +3,19 @@
 //! [`super::samples::SampleMemory`] refuses what is not RAM and the loader asserts that nothing is refused, so
 //! these tests also show that nothing is ever written outside RAM.
 
-use super::samples::{BzImage, ElfSample, MIB, Setup, multiboot_header, note};
+use super::samples::{BzImage, ElfSample, MIB, Setup, multiboot_header, multiboot2_header, note};
 use super::{BootError, probe};
 use boundary::{BootProtocol, Role};
 
-const PROTOCOLS: [BootProtocol; 4] =
-    [BootProtocol::LinuxBzImage, BootProtocol::LinuxElf, BootProtocol::Pvh, BootProtocol::Multiboot1];
+const PROTOCOLS: [BootProtocol; 7] = [
+    BootProtocol::LinuxBzImage,
+    BootProtocol::LinuxElf,
+    BootProtocol::Pvh,
+    BootProtocol::Multiboot1,
+    BootProtocol::Multiboot2,
+    BootProtocol::Limine,
+    BootProtocol::Elf64,
+];
 
 /// A xorshift generator: the same images in every run.
 struct Numbers(u64);
@@ -39,8 +46,29 @@ fn kernels() -> Vec<Vec<u8>> {
             .segment(0x20_0000, 0xc020_0000, b"Linux version 6", 0x1000)
             .notes(&notes)
     };
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    let tags: [(u16, u16, &[u8]); 5] = [
+        (1, 0, &words(&[1, 3, 6, 9, 14])),
+        (2, 0, &words(&[0x10_0000, 0x10_0000, 0, 0x10_4000])),
+        (3, 0, &words(&[0x10_0000])),
+        (4, 0, &words(&[3])),
+        (10, 0, &words(&[0x10_0000, 0x100_0000, 0x20_0000, 2])),
+    ];
+    let flat2 = [multiboot2_header(&tags), vec![0x90; 64]].concat();
+    let by_segments = [multiboot2_header(&[tags[0], tags[3], tags[4]]), vec![0x90; 64]].concat();
+    let elf2 = ElfSample::new(true).segment(0x10_0000, 0x10_0000, &by_segments, 0x1000);
+    let plain = ElfSample::new(true).segment(0x10_0000, 0xffff_ffff_8010_0000, b"text", 0x1000);
     let small = BzImage { init_size: 0x1_0000, ..BzImage::default() };
-    vec![small.build(), elf(false).build(), elf(true).build(), addressed]
+    vec![
+        small.build(),
+        elf(false).build(),
+        elf(true).build(),
+        addressed,
+        flat2,
+        elf2.build(),
+        plain.build(),
+        super::limine::sample_kernel(),
+    ]
 }
 
 /// Values that overflow sums, hit holes, or are merely large.

@@ -4,43 +4,124 @@
 //! disk image. Each gets its own sentence. Nothing is unpacked or loaded here.
 
 use super::elf::{self, Elf, Kind};
-use super::{BootError, linux, multiboot1, pvh};
+use super::{BootError, elf64, limine, linux, multiboot1, multiboot2, pvh};
 use boundary::BootProtocol;
 
-/// Which protocol enters this kernel. A Linux ELF is entered by Linux's own 64-bit protocol, even if it has a
-/// PVH note; Multiboot goes before PVH, because Xen, which has both, needs a hypervisor below it for PVH.
+/// A protocol as a user names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Linux's own 64-bit protocol, for a bzImage or a vmlinux.
+    Linux,
+    /// Limine's.
+    Limine,
+    /// Multiboot 2.
+    Multiboot2,
+    /// Multiboot 1.
+    Multiboot1,
+    /// Xen's PVH.
+    Pvh,
+    /// None: an ELF64 file by the entry state of docs/boot-protocols.md.
+    Elf,
+}
+
+/// Which protocol enters this kernel, if the user leaves it to us.
+///
+/// A Linux ELF is entered by Linux's own protocol, even if it has a PVH note. Then what was made for one loader
+/// goes before what is there for several: Limine's requests, Multiboot 2, which tells more than Multiboot 1,
+/// and both before PVH, because Xen, which has all three, needs a hypervisor below it for PVH. An ELF64 file of
+/// none of them is entered where it was linked.
 pub fn probe(kernel: &[u8]) -> Result<BootProtocol, BootError> {
     if linux::has_setup_header(kernel) {
         linux::check_bzimage(kernel)?;
         return Ok(BootProtocol::LinuxBzImage);
     }
     if elf::is_elf(kernel) {
-        return probe_elf(&Elf::parse(kernel)?, kernel);
+        let elf = Elf::parse(kernel)?;
+        check_elf_kind(&elf)?;
+        let mut spoken = protocols_of_elf(&elf, kernel)?;
+        if spoken.is_empty() {
+            elf64::check(&elf)?;
+            spoken.push(BootProtocol::Elf64);
+        }
+        return Ok(spoken[0]);
     }
-    if multiboot1::is_flat_kernel(kernel) {
-        return Ok(BootProtocol::Multiboot1);
-    }
-    Err(what_else(kernel))
+    protocol_of_flat(kernel).ok_or_else(|| what_else(kernel))
 }
 
-fn probe_elf(elf: &Elf<'_>, kernel: &[u8]) -> Result<BootProtocol, BootError> {
-    check_elf_kind(elf)?;
-    if elf.is_64 && is_linux(elf, kernel)? {
-        return Ok(BootProtocol::LinuxElf);
+/// The protocol of a family by which this kernel is entered, if it speaks it.
+pub fn probe_as(kernel: &[u8], family: Family) -> Result<BootProtocol, BootError> {
+    let best = probe(kernel);
+    let spoken = if elf::is_elf(kernel) {
+        let elf = Elf::parse(kernel)?;
+        check_elf_kind(&elf)?;
+        if family == Family::Elf {
+            return elf64::check(&elf).map(|()| BootProtocol::Elf64);
+        }
+        protocols_of_elf(&elf, kernel)?
+    } else {
+        let flat = [multiboot2_if_flat(kernel), multiboot1_if_flat(kernel)];
+        best.iter().copied().chain(flat.into_iter().flatten()).collect()
+    };
+    let found = spoken.iter().copied().find(|&protocol| family_of(protocol) == family);
+    found.map_or_else(|| Err(not_spoken(family, best)), Ok)
+}
+
+fn not_spoken(family: Family, best: Result<BootProtocol, BootError>) -> BootError {
+    let best = match best {
+        Ok(protocol) => protocol,
+        Err(error) => return error,
+    };
+    BootError::Unsupported {
+        problem: format!("it does not speak {}, but {}", name(family), name(family_of(best))),
+        advice: "leave --protocol out, or name that one",
     }
-    if multiboot1::find_header(kernel).is_some() {
-        return Ok(BootProtocol::Multiboot1);
+}
+
+fn name(family: Family) -> &'static str {
+    match family {
+        Family::Linux => "Linux's boot protocol",
+        Family::Limine => "Limine's protocol",
+        Family::Multiboot2 => "Multiboot 2",
+        Family::Multiboot1 => "Multiboot 1",
+        Family::Pvh => "PVH",
+        Family::Elf => "no protocol (elf)",
     }
-    if pvh::entry_note(elf)?.is_some() {
-        return Ok(BootProtocol::Pvh);
+}
+
+fn family_of(protocol: BootProtocol) -> Family {
+    match protocol {
+        BootProtocol::LinuxBzImage | BootProtocol::LinuxElf => Family::Linux,
+        BootProtocol::Limine => Family::Limine,
+        BootProtocol::Multiboot2 => Family::Multiboot2,
+        BootProtocol::Multiboot1 => Family::Multiboot1,
+        BootProtocol::Pvh => Family::Pvh,
+        BootProtocol::Elf64 => Family::Elf,
     }
-    if has_multiboot2_header(kernel) {
-        return Err(not("a kernel with only a Multiboot 2 header", "add a Multiboot 1 header or a PVH note"));
-    }
-    Err(not(
-        "an ELF file without an entry for boot loaders",
-        "it needs to be a 64-bit Linux vmlinux, or to have a PVH note or, in its first 8 KiB, a Multiboot 1 header",
-    ))
+}
+
+/// What an ELF kernel speaks, the best first.
+fn protocols_of_elf(elf: &Elf<'_>, kernel: &[u8]) -> Result<Vec<BootProtocol>, BootError> {
+    let signs = [
+        (elf.is_64 && is_linux(elf, kernel)?, BootProtocol::LinuxElf),
+        (elf.is_64 && limine::has_requests(elf)?, BootProtocol::Limine),
+        (multiboot2::find_header(kernel).is_some(), BootProtocol::Multiboot2),
+        (multiboot1::find_header(kernel).is_some(), BootProtocol::Multiboot1),
+        (pvh::entry_note(elf)?.is_some(), BootProtocol::Pvh),
+    ];
+    Ok(signs.into_iter().filter(|(is_there, _)| *is_there).map(|(_, protocol)| protocol).collect())
+}
+
+/// What a file speaks that is no ELF file: by a header that says itself where to load it.
+fn protocol_of_flat(kernel: &[u8]) -> Option<BootProtocol> {
+    multiboot2_if_flat(kernel).or_else(|| multiboot1_if_flat(kernel))
+}
+
+fn multiboot2_if_flat(kernel: &[u8]) -> Option<BootProtocol> {
+    multiboot2::is_flat_kernel(kernel).then_some(BootProtocol::Multiboot2)
+}
+
+fn multiboot1_if_flat(kernel: &[u8]) -> Option<BootProtocol> {
+    multiboot1::is_flat_kernel(kernel).then_some(BootProtocol::Multiboot1)
 }
 
 fn check_elf_kind(elf: &Elf<'_>) -> Result<(), BootError> {
@@ -100,11 +181,6 @@ fn machine_name(machine: u16) -> String {
     }
 }
 
-fn has_multiboot2_header(kernel: &[u8]) -> bool {
-    const MAGIC: [u8; 4] = 0xe852_50d6_u32.to_le_bytes();
-    kernel[..kernel.len().min(32768)].chunks_exact(8).any(|chunk| chunk.starts_with(&MAGIC))
-}
-
 fn not(what: &str, advice: &'static str) -> BootError {
     BootError::NotAKernel { what: what.to_owned(), advice }
 }
@@ -149,13 +225,25 @@ fn what_else(kernel: &[u8]) -> BootError {
         }
     }
     if kernel.starts_with(b"MZ") {
-        return what_efi(kernel);
+        return what_mz(kernel);
+    }
+    if kernel.get(0x1fe..0x200) == Some(&[0x55, 0xaa])
+        && kernel.get(0x1f1..0x1f2) != Some(&[0])
+        && is_old_linux(kernel)
+    {
+        return not(
+            "a Linux zImage from before boot protocol 2.00",
+            "Linux 3.8 is the oldest that has a 64-bit entry",
+        );
     }
     if kernel.get(510..512) == Some(&[0x55, 0xaa]) {
         return not("a boot sector or disk image", "give it with -r or -R");
     }
-    if has_multiboot2_header(kernel) {
-        return not("a kernel with only a Multiboot 2 header", "add a Multiboot 1 header or a PVH note");
+    if multiboot2::find_header(kernel).or_else(|| multiboot1::find_header(kernel)).is_some() {
+        return not(
+            "a file with a Multiboot header that does not say where to load it",
+            "give the ELF file it was made from, or add load addresses to the header",
+        );
     }
     let head = &kernel[..kernel.len().min(512)];
     if head.iter().all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7e | 0x80..)) {
@@ -170,7 +258,34 @@ fn what_else(kernel: &[u8]) -> BootError {
     not("a file of unknown kind", "give a bzImage, a vmlinux, or a Multiboot or PVH kernel")
 }
 
-fn what_efi(kernel: &[u8]) -> BootError {
+/// A kernel image of Linux 1 has the words of its boot sector in it, and no header.
+fn is_old_linux(kernel: &[u8]) -> bool {
+    kernel[..512].windows(7).any(|window| window == b"Loading")
+}
+
+/// A file that begins as DOS programs do. PE, with which EFI programs and kernels for EFI loaders begin too,
+/// says for which processor it is.
+fn what_mz(kernel: &[u8]) -> BootError {
+    // A compressed kernel for an EFI loader names its format next (arch/*/boot/zboot): arm64, RISC-V, LoongArch.
+    if kernel.get(4..8) == Some(b"zimg") {
+        return not("a compressed EFI kernel (zboot) for another processor", "build the kernel for x86-64");
+    }
+    let pe = kernel.get(0x3c..0x40).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize);
+    let header = pe.and_then(|at| kernel.get(at..)?.get(..6)).filter(|header| header.starts_with(b"PE\0\0"));
+    match header.map(|header| u16::from_le_bytes([header[4], header[5]])) {
+        Some(0x8664) | None => {}
+        Some(0x014c) => return not("a 32-bit EFI or Windows program", "give an ELF kernel or a bzImage"),
+        Some(machine) => {
+            let processor = match machine {
+                0xaa64 => "arm64",
+                0x01c0..=0x01c4 => "32-bit ARM",
+                0x5064 => "RISC-V",
+                0x6264 => "LoongArch",
+                _ => "another processor",
+            };
+            return not(&format!("an EFI program for {processor}"), "build the kernel for x86-64");
+        }
+    }
     // A unified kernel image carries the bzImage in a section of that name.
     let headers = &kernel[..kernel.len().min(4096)];
     if headers.windows(8).any(|window| window == b".linux\0\0") {
@@ -179,12 +294,15 @@ fn what_efi(kernel: &[u8]) -> BootError {
             "take the kernel out with objcopy -O binary --only-section=.linux UKI bzImage",
         );
     }
-    not("an EFI program without a Linux boot header", "give a bzImage, or boot it from a disk with -r")
+    not(
+        "an EFI or Windows program (PE) without a Linux boot header",
+        "give a bzImage or an ELF kernel, or boot it from a disk with -r",
+    )
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{BzImage, ElfSample, multiboot_header, note};
+    use super::super::samples::{BzImage, ElfSample, multiboot_header, multiboot2_header, note};
     use super::*;
 
     fn refusal(bytes: &[u8]) -> String {
@@ -199,6 +317,13 @@ mod tests {
         let pvh = note(b"Xen\0", 18, &0x10_0000_u64.to_le_bytes());
         let elf = ElfSample::new(false).segment(0x10_0000, 0x10_0000, b"text", 64);
         assert_eq!(probe(&elf.clone().notes(&pvh).build()), Ok(BootProtocol::Pvh));
+        let limine = [0xf956_2b2d_5c95_a6c8_u64, 0x6a7b_3849_4453_6bdc, 3].map(u64::to_le_bytes).concat();
+        let elf = ElfSample::new(true).segment(0x10_0000, 0xffff_ffff_8000_0000, &limine, 64);
+        assert_eq!(probe(&elf.build()), Ok(BootProtocol::Limine));
+        let elf = ElfSample::new(true).segment(0x10_0000, 0x10_0000, &multiboot2_header(&[]), 64);
+        assert_eq!(probe(&elf.build()), Ok(BootProtocol::Multiboot2));
+        let elf = ElfSample::new(true).segment(0x10_0000, 0x10_0000, b"text", 64);
+        assert_eq!(probe(&elf.build()), Ok(BootProtocol::Elf64));
         let text = multiboot_header(0);
         let elf = ElfSample::new(false).segment(0x10_0000, 0x10_0000, &text, 64);
         assert_eq!(probe(&elf.build()), Ok(BootProtocol::Multiboot1));
@@ -224,6 +349,48 @@ mod tests {
     }
 
     #[test]
+    fn a_kernel_of_several_protocols_is_entered_by_the_one_asked_for() {
+        let headers = [multiboot2_header(&[]), multiboot_header(0)].concat();
+        let notes = note(b"Xen\0", 18, &0x10_0000_u64.to_le_bytes());
+        let elf = ElfSample::new(true).segment(0x10_0000, 0x10_0000, &headers, 64).notes(&notes).build();
+        assert_eq!(probe(&elf), Ok(BootProtocol::Multiboot2));
+        let each = [
+            (Family::Multiboot2, BootProtocol::Multiboot2),
+            (Family::Multiboot1, BootProtocol::Multiboot1),
+            (Family::Pvh, BootProtocol::Pvh),
+            (Family::Elf, BootProtocol::Elf64),
+        ];
+        for (family, protocol) in each {
+            assert_eq!(probe_as(&elf, family), Ok(protocol));
+        }
+        let refusal = probe_as(&elf, Family::Limine).unwrap_err().to_string();
+        assert!(refusal.contains("Limine's protocol, but Multiboot 2"), "{refusal}");
+        assert!(
+            probe_as(&BzImage::default().build(), Family::Pvh)
+                .unwrap_err()
+                .to_string()
+                .contains("--protocol")
+        );
+        assert_eq!(probe_as(&BzImage::default().build(), Family::Linux), Ok(BootProtocol::LinuxBzImage));
+    }
+
+    #[test]
+    fn an_efi_program_says_for_which_processor_it_is() {
+        for (machine, name) in
+            [(0xaa64_u16, "arm64"), (0x5064, "RISC-V"), (0x014c, "32-bit"), (0x1234, "another")]
+        {
+            let mut efi = vec![0x90; 4096];
+            efi[..2].copy_from_slice(b"MZ");
+            efi[0x3c..0x40].copy_from_slice(&0x80_u32.to_le_bytes());
+            efi[0x80..0x84].copy_from_slice(b"PE\0\0");
+            efi[0x84..0x86].copy_from_slice(&machine.to_le_bytes());
+            assert!(refusal(&efi).contains(name), "{}", refusal(&efi));
+            efi[4..8].copy_from_slice(b"zimg");
+            assert!(refusal(&efi).contains("zboot"));
+        }
+    }
+
+    #[test]
     fn every_wrong_file_is_named_with_what_to_do() {
         for &(offset, signature, what, advice) in SIGNATURES {
             let mut bytes = vec![0x01; 0x9000];
@@ -240,7 +407,7 @@ mod tests {
         assert!(refusal(&sector).contains("-r"));
         let mut efi = vec![0x90; 4096];
         efi[..2].copy_from_slice(b"MZ");
-        assert!(refusal(&efi).contains("EFI program"));
+        assert!(refusal(&efi).contains("(PE)"));
         efi[0x200..0x208].copy_from_slice(b".linux\0\0");
         assert!(refusal(&efi).contains("objcopy"));
     }
@@ -252,7 +419,8 @@ mod tests {
         assert!(refusal(&sample().machine(243).build()).contains("RISC-V"));
         assert!(refusal(&sample().kind(1).build()).contains("module"));
         assert!(refusal(&sample().kind(4).build()).contains("core dump"));
-        assert!(refusal(&sample().build()).contains("Multiboot 1 header"));
+        let elf32 = ElfSample::new(false).segment(0x10_0000, 0x10_0000, b"text", 64);
+        assert!(refusal(&elf32.build()).contains("Multiboot header in its first 8 KiB"));
         assert!(refusal(&ElfSample::new(true).build()).contains("nothing to load"));
         let debug = ElfSample::new(true).segment(0x10_0000, 0x10_0000, b"", 64);
         assert!(refusal(&debug.build()).contains("--symbols"));

@@ -34,6 +34,17 @@ pub(crate) struct Loader<'a> {
     memory: &'a mut dyn GuestMemory,
 }
 
+/// A kernel that was loaded in one piece.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placed {
+    /// Physical address of its first page.
+    pub(crate) paddr: u64,
+    /// Virtual address of its first page.
+    pub(crate) vaddr: u64,
+    /// Whole pages.
+    pub(crate) length_bytes: u64,
+}
+
 impl<'a> Loader<'a> {
     pub(crate) fn new(
         power_on: &'a PowerOn,
@@ -96,21 +107,24 @@ impl<'a> Loader<'a> {
 
     /// Loads the segments of an ELF kernel at their physical addresses; returns where the highest ends.
     pub(crate) fn put_elf(&mut self, elf: &Elf<'_>) -> Result<u64, BootError> {
+        self.put_elf_moved(elf, 0)
+    }
+
+    /// The same with `distance` added to every address, modulo 2^64.
+    pub(crate) fn put_elf_moved(&mut self, elf: &Elf<'_>, distance: u64) -> Result<u64, BootError> {
         let mut highest = 0;
         for segment in elf.loads() {
             let contents = elf.contents(segment)?;
-            let end = segment
-                .paddr
+            let start = segment.paddr.wrapping_add(distance);
+            let end = start
                 .checked_add(segment.memory_bytes)
                 .ok_or_else(|| elf.malformed(segment, "the segment ends beyond all memory"))?;
-            self.claim_kernel(segment.paddr..end).map_err(|error| match error {
-                BootError::NoRoom { advice, .. } => elf.malformed(
-                    segment,
-                    format!("the segment cannot be at {:#x} to {end:#x}: {advice}", segment.paddr),
-                ),
+            self.claim_kernel(start..end).map_err(|error| match error {
+                BootError::NoRoom { advice, .. } => elf
+                    .malformed(segment, format!("the segment cannot be at {start:#x} to {end:#x}: {advice}")),
                 other => other,
             })?;
-            self.put(segment.paddr, contents);
+            self.put(start, contents);
             highest = highest.max(end);
         }
         Ok(highest)
@@ -154,6 +168,83 @@ impl<'a> Loader<'a> {
             at += initrd.bytes.len() as u64;
         }
         Ok(Some(start..at))
+    }
+
+    /// Loads all images, in their order, page aligned, from the kernel's end upwards, where small kernels map
+    /// them.
+    pub(crate) fn put_modules(
+        &mut self,
+        images: &[LoadedImage<'_>],
+        kernel_end: u64,
+    ) -> Result<Vec<Range<u64>>, BootError> {
+        let mut places = Vec::new();
+        let mut end = kernel_end.max(EXTENDED_RAM);
+        for loaded in images {
+            let length_bytes = loaded.bytes.len() as u64;
+            let paddr =
+                self.space.claim_lowest(length_bytes, PAGE_BYTES, end..FOUR_GIB).ok_or_else(|| {
+                    let needed = end.next_multiple_of(PAGE_BYTES) + length_bytes;
+                    self.too_little("the kernel with its modules", needed)
+                })?;
+            self.put(paddr, &loaded.bytes);
+            end = paddr + length_bytes;
+            places.push(paddr..end);
+        }
+        Ok(places)
+    }
+
+    /// The highest whole pages of RAM below 4 GiB, for what only 64-bit code uses.
+    pub(crate) fn claim_high(&mut self, what: &str, length_bytes: u64) -> Result<u64, BootError> {
+        self.claim_high_aligned(what, length_bytes, PAGE_BYTES)
+    }
+
+    /// The same at a multiple of `align`, a power of two of at least a page.
+    pub(crate) fn claim_high_aligned(
+        &mut self,
+        what: &str,
+        length_bytes: u64,
+        align: u64,
+    ) -> Result<u64, BootError> {
+        let whole = length_bytes.checked_next_multiple_of(PAGE_BYTES);
+        whole
+            .and_then(|length_bytes| self.space.claim_highest(length_bytes, align, EXTENDED_RAM..FOUR_GIB))
+            .ok_or_else(|| BootError::NoRoom {
+                what: what.to_owned(),
+                length_bytes,
+                start: EXTENDED_RAM,
+                end: FOUR_GIB,
+                advice: "give the guest more memory with -m, or make it smaller",
+            })
+    }
+
+    /// Loads the segments of an ELF kernel in one piece, at an address of our choice and at the distances
+    /// that their virtual addresses have.
+    pub(crate) fn put_elf_anywhere(&mut self, elf: &Elf<'_>) -> Result<Placed, BootError> {
+        const PLACE_ALIGN: u64 = 2 * MIB;
+        let (mut lowest, mut highest) = (u64::MAX, 0);
+        for segment in elf.loads() {
+            let end = segment
+                .vaddr
+                .checked_add(segment.memory_bytes)
+                .and_then(|end| end.checked_next_multiple_of(PAGE_BYTES))
+                .ok_or_else(|| elf.malformed(segment, "the segment ends beyond all memory"))?;
+            lowest = lowest.min(segment.vaddr & !(PAGE_BYTES - 1));
+            highest = highest.max(end);
+        }
+        let length_bytes = highest.saturating_sub(lowest);
+        let within = EXTENDED_RAM..FOUR_GIB;
+        let paddr = self.space.claim_lowest(length_bytes, PLACE_ALIGN, within).ok_or_else(|| {
+            self.too_little("the kernel", (PLACE_ALIGN + EXTENDED_RAM).saturating_add(length_bytes))
+        })?;
+        for segment in elf.loads() {
+            self.put(paddr + (segment.vaddr - lowest), elf.contents(segment)?);
+        }
+        Ok(Placed { paddr, vaddr: lowest, length_bytes })
+    }
+
+    /// Reads what was loaded.
+    pub(crate) fn get(&self, paddr: u64, into: &mut [u8]) {
+        assert!(self.memory.read(paddr, into), "what is loaded at {paddr:#x} is in RAM");
     }
 
     /// A page for the GDT, and the top of a small stack in the rest of it.

@@ -2,21 +2,28 @@
 //!
 //! [`probe`] says which protocol a file speaks (or what it is instead), [`load`] does the rest: everything
 //! that firmware and a boot loader would have left behind, as if they had just jumped. The protocols are
-//! Linux's 64-bit one (`linux`), PVH (`pvh`) and Multiboot 1 (`multiboot1`). An image is untrusted: whatever
-//! is in it, the result is a kernel in RAM or a [`BootError`].
+//! Linux's 64-bit one (`linux`), PVH (`pvh`), Multiboot 1 and 2 (`multiboot1`, `multiboot2`), Limine's
+//! (`limine`), and for an ELF64 file of none of them an entry state of our own (`elf64`). An image is
+//! untrusted: whatever is in it, the result is a kernel in RAM or a [`BootError`].
 //!
-//! Left out on purpose: Linux's 16- and 32-bit entries and EFI stub, Multiboot 2, and compressed files.
-//! Those who need a real firmware boot from a disk.
+//! Left out on purpose: Linux's 16- and 32-bit entries and EFI stub, and compressed files. Those who need a
+//! real firmware boot from a disk.
 
 mod bytes;
 mod elf;
+mod elf64;
 mod entry;
 mod error;
 mod firmware;
+mod flat;
 mod identify;
+mod limine;
 mod linux;
 mod loader;
 mod multiboot1;
+mod multiboot2;
+mod multiboot2_info;
+mod page_tables;
 mod pvh;
 mod space;
 mod zero_page;
@@ -26,9 +33,9 @@ mod hostile_tests;
 #[cfg(test)]
 mod samples;
 
-pub use entry::{CODE_SELECTOR, DATA_SELECTOR, Entry, Mode};
+pub use entry::{CODE_SELECTOR, DATA_SELECTOR, Entry, Mode, Start};
 pub use error::BootError;
-pub use identify::probe;
+pub use identify::{Family, probe, probe_as};
 
 use crate::platform::memory_map::MemoryRegion;
 use boundary::{BootProtocol, Image, Media, PowerOn, Role};
@@ -60,7 +67,7 @@ pub fn load(
     memory: &mut dyn GuestMemory,
     memory_map: &[MemoryRegion],
     firmware_tables: &[u8],
-) -> Result<Entry, BootError> {
+) -> Result<Start, BootError> {
     let mut kernel = None;
     let mut modules = Vec::new();
     for image in &power_on.boot.images {
@@ -79,7 +86,11 @@ pub fn load(
         BootProtocol::LinuxElf => linux::load_elf(&mut loader, &kernel, &modules),
         BootProtocol::Pvh => pvh::load(&mut loader, &kernel, &modules),
         BootProtocol::Multiboot1 => multiboot1::load(&mut loader, &kernel, &modules),
+        BootProtocol::Multiboot2 => multiboot2::load(&mut loader, &kernel, &modules),
+        BootProtocol::Limine => return limine::load(&mut loader, &kernel, &modules),
+        BootProtocol::Elf64 => elf64::load(&mut loader, &kernel, &modules),
     }
+    .map(Start::from)
 }
 
 /// An initrd or a module.

@@ -10,7 +10,8 @@
 use super::bytes::{View, put_u8, put_u16, put_u32, put_u64};
 use super::elf::{self, Elf};
 use super::entry::Entry;
-use super::loader::{EXTENDED_RAM, FOUR_GIB, Loader, PAGE_BYTES};
+use super::flat::FlatLoad;
+use super::loader::{EXTENDED_RAM, FOUR_GIB, Loader};
 use super::{BootError, LoadedImage};
 use crate::cpu::state::{RAX, RBX};
 use crate::platform::layout;
@@ -98,53 +99,27 @@ pub(crate) fn load(
 
 /// Loads by the addresses in the header; returns the entry point and the end of the kernel.
 fn put_by_header(loader: &mut Loader<'_>, view: View<'_>, header: u64) -> Result<(u64, u64), BootError> {
-    let field = |index: u64| view.u32(header + 12 + index * 4).map(u64::from);
-    let (header_paddr, load_paddr, load_end, bss_end, entry) =
-        (field(0)?, field(1)?, field(2)?, field(3)?, field(4)?);
-    let before_header =
-        header_paddr.checked_sub(load_paddr).filter(|&length| length <= header).ok_or_else(|| {
-            let problem =
-                format!("the header is to be at {header_paddr:#x} but loading starts at {load_paddr:#x}");
-            view.malformed(header + 12, problem)
-        })?;
-    let file_offset = header - before_header;
-    let length_bytes = match load_end {
-        0 => view.length_bytes() - file_offset,
-        end => end
-            .checked_sub(load_paddr)
-            .ok_or_else(|| view.malformed(header + 20, "the load address is after the load end address"))?,
-    };
-    let contents = view.slice(file_offset, length_bytes)?;
-    let contents_end = load_paddr + length_bytes;
-    if bss_end != 0 && bss_end < contents_end {
-        return Err(view.malformed(header + 24, "the bss ends before the data does"));
-    }
-    let kernel_end = contents_end.max(bss_end);
-    if !(load_paddr..kernel_end).contains(&entry) {
-        return Err(view.malformed(header + 28, format!("the entry point {entry:#x} is not in the kernel")));
-    }
-    loader.claim_kernel(load_paddr..kernel_end)?;
-    loader.put(load_paddr, contents);
-    Ok((entry, kernel_end))
+    let flat = FlatLoad::parse(view, header, header + 12)?;
+    let entry = u64::from(view.u32(header + 28)?);
+    let (contents, range) = flat.range(view)?;
+    flat.check_entry(view, &range, entry)?;
+    loader.claim_kernel(range.clone())?;
+    loader.put(range.start, contents);
+    Ok((entry, range.end))
 }
 
-/// Loads initrds and modules, page aligned, from the kernel's end upwards, where small kernels map them.
+/// Loads initrds and modules, and their command lines.
 fn put_modules(
     loader: &mut Loader<'_>,
     images: &[LoadedImage<'_>],
     kernel_end: u64,
 ) -> Result<Vec<Module>, BootError> {
+    let places = loader.put_modules(images, kernel_end)?;
     let mut modules = Vec::new();
-    let mut end = kernel_end.max(EXTENDED_RAM);
-    for loaded in images {
-        let length_bytes = loaded.bytes.len() as u64;
-        let paddr = loader.space.claim_lowest(length_bytes, PAGE_BYTES, end..FOUR_GIB).ok_or_else(|| {
-            loader.too_little("the kernel with its modules", end.next_multiple_of(PAGE_BYTES) + length_bytes)
-        })?;
-        loader.put(paddr, &loaded.bytes);
-        end = paddr + length_bytes;
+    for (loaded, place) in images.iter().zip(places) {
         let command_line_paddr = loader.put_string("a module's command line", &loaded.image.command_line)?;
-        modules.push(Module { paddr, length_bytes, command_line_paddr });
+        let length_bytes = place.end - place.start;
+        modules.push(Module { paddr: place.start, length_bytes, command_line_paddr });
     }
     Ok(modules)
 }

@@ -58,13 +58,22 @@ pub(crate) fn load(
         return Err(bad_note(format!("its PVH entry {rip:#x} is in none of its segments below 4 GiB")));
     }
     let kernel_end = loader.put_elf(&elf)?;
-    let modules = put_modules(loader, images, kernel_end)?;
+    let start_info = put_boot_information(loader, images, kernel_end)?;
     let (gdt_paddr, stack_top) = loader.claim_gdt_and_stack()?;
-    let start_info = put_start_info(loader, &modules)?;
     let mut entry = Entry::protected32(rip, stack_top, gdt_paddr);
     entry.general[RBX] = start_info;
     loader.put_gdt(&entry);
     Ok(entry)
+}
+
+/// Loads initrds and modules, and writes the start-info block; returns its address.
+pub(crate) fn put_boot_information(
+    loader: &mut Loader<'_>,
+    images: &[LoadedImage<'_>],
+    kernel_end: u64,
+) -> Result<u64, BootError> {
+    let modules = put_modules(loader, images, kernel_end)?;
+    put_start_info(loader, &modules)
 }
 
 fn put_modules(

@@ -1,6 +1,6 @@
 //! Small synthetic kernels, and a memory and media to load them with, for the tests of the loaders.
 
-use super::{BootError, Entry, GuestMemory};
+use super::{BootError, Entry, GuestMemory, Start};
 use crate::platform::layout;
 use crate::platform::memory_map::{MemoryRegion, RAM, RESERVED};
 use boundary::{Boot, BootProtocol, Image, ImageId, Media, PowerOn, Role, Rules, Topology};
@@ -164,12 +164,22 @@ impl Setup {
         self
     }
 
-    pub(super) fn load(mut self) -> Result<(Entry, SampleMemory), BootError> {
+    pub(super) fn load(self) -> Result<(Entry, SampleMemory), BootError> {
+        self.start().map(|(start, memory)| (start.boot, memory))
+    }
+
+    pub(super) fn vcpus(mut self, vcpus: u8) -> Setup {
+        self.power_on.topology.vcpus = vcpus;
+        self
+    }
+
+    /// All processors' states, not only the boot processor's.
+    pub(super) fn start(mut self) -> Result<(Start, SampleMemory), BootError> {
         let mut memory = SampleMemory::new(self.ram_bytes);
         let map = memory.map();
         self.power_on.ram_bytes = self.ram_bytes;
         self.power_on.boot.command_line = self.command_line;
-        super::load(&self.power_on, &self.media, &mut memory, &map, &self.tables).map(|entry| (entry, memory))
+        super::load(&self.power_on, &self.media, &mut memory, &map, &self.tables).map(|start| (start, memory))
     }
 }
 
@@ -245,6 +255,41 @@ pub(super) fn multiboot_header(flags: u32) -> Vec<u8> {
     [magic, flags, checksum].iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
+/// A Multiboot 2 header with these tags, each a type, flags and contents, and the end tag.
+pub(super) fn multiboot2_header(tags: &[(u16, u16, &[u8])]) -> Vec<u8> {
+    let mut bytes = vec![0; 16];
+    for (kind, flags, contents) in tags.iter().chain(&[(0, 0, &[] as &[u8])]) {
+        bytes.extend_from_slice(&kind.to_le_bytes());
+        bytes.extend_from_slice(&flags.to_le_bytes());
+        bytes.extend_from_slice(&(8 + contents.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(contents);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+    }
+    let (magic, length) = (0xe852_50d6_u32, bytes.len() as u32);
+    let checksum = 0_u32.wrapping_sub(magic).wrapping_sub(length);
+    let words = [magic, 0, length, checksum];
+    bytes[..16].copy_from_slice(&words.map(u32::to_le_bytes).concat());
+    bytes
+}
+
+/// What page tables map an address to: the physical address and the entry.
+pub(super) fn translate(memory: &SampleMemory, root: u64, vaddr: u64) -> Option<(u64, u64)> {
+    const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+    let mut table = root;
+    for shift in [39, 30, 21, 12] {
+        let entry = memory.u64(table + ((vaddr >> shift) & 0x1ff) * 8);
+        if entry & 1 == 0 {
+            return None;
+        }
+        if shift == 12 || (shift == 21 && entry & 0x80 != 0) {
+            let offset = vaddr & ((1 << shift) - 1);
+            return Some(((entry & ADDRESS & !((1 << shift) - 1)) + offset, entry));
+        }
+        table = entry & ADDRESS;
+    }
+    None
+}
+
 /// An ELF file made segment by segment.
 #[derive(Clone)]
 pub(super) struct ElfSample {
@@ -262,6 +307,7 @@ struct SampleSegment {
     vaddr: u64,
     contents: Vec<u8>,
     memory_bytes: u64,
+    flags: u32,
 }
 
 impl ElfSample {
@@ -278,12 +324,25 @@ impl ElfSample {
     }
 
     fn push(mut self, kind: u32, paddr: u64, vaddr: u64, contents: &[u8], memory_bytes: u64) -> ElfSample {
-        self.segments.push(SampleSegment { kind, paddr, vaddr, contents: contents.to_vec(), memory_bytes });
+        self.segments.push(SampleSegment {
+            kind,
+            paddr,
+            vaddr,
+            contents: contents.to_vec(),
+            memory_bytes,
+            flags: 7,
+        });
         self
     }
 
     pub(super) fn entry(mut self, entry: u64) -> ElfSample {
         self.entry = Some(entry);
+        self
+    }
+
+    /// The flags of the segment before.
+    pub(super) fn flags(mut self, flags: u32) -> ElfSample {
+        self.segments.last_mut().expect("a segment").flags = flags;
         self
     }
 
@@ -327,14 +386,14 @@ impl ElfSample {
     fn program_header(&self, bytes: &mut Vec<u8>, segment: &SampleSegment, offset: u64) {
         bytes.extend_from_slice(&segment.kind.to_le_bytes());
         if self.is_64 {
-            bytes.extend_from_slice(&7_u32.to_le_bytes());
+            bytes.extend_from_slice(&segment.flags.to_le_bytes());
         }
         let file_bytes = segment.contents.len() as u64;
         for word in [offset, segment.vaddr, segment.paddr, file_bytes, segment.memory_bytes] {
             self.word(bytes, word);
         }
         if !self.is_64 {
-            bytes.extend_from_slice(&7_u32.to_le_bytes());
+            bytes.extend_from_slice(&segment.flags.to_le_bytes());
         }
         self.word(bytes, 4);
     }

@@ -77,6 +77,16 @@ impl Space {
         self.claim(start..start + length_bytes).ok().map(|()| start)
     }
 
+    /// RAM that nobody claimed.
+    pub(crate) fn free(&self) -> &[Range<u64>] {
+        &self.free
+    }
+
+    /// All RAM.
+    pub(crate) fn ram(&self) -> &[Range<u64>] {
+        &self.ram
+    }
+
     /// RAM that follows `start` without a gap, in bytes.
     pub(crate) fn ram_from(&self, start: u64) -> u64 {
         self.ram.iter().find(|range| range.contains(&start)).map_or(0, |range| range.end - start)

@@ -131,6 +131,11 @@ impl Platform {
         platform
     }
 
+    /// Puts every local APIC into x2APIC mode, before the first instruction.
+    pub fn enter_x2apic_mode(&mut self) {
+        self.interrupts.enter_x2apic_mode();
+    }
+
     /// Resets every device, as a guest's reset does. Typed bytes, the window size and what the mirror has
     /// shown outlive it, because they belong to the outside.
     pub fn reset(&mut self) {

@@ -241,6 +241,14 @@ impl Interrupts {
         Some(())
     }
 
+    /// Puts every local APIC into x2APIC mode, before the first instruction.
+    pub fn enter_x2apic_mode(&mut self) {
+        for vcpu in 0..self.lapics.len() as u8 {
+            self.lapic(vcpu).enter_x2apic_mode();
+            self.carry_out(vcpu, Effect::None);
+        }
+    }
+
     /// Sets or clears the TSC deadline, already converted to guest time. Ignored outside of that timer mode.
     pub fn set_tsc_deadline(&mut self, vcpu: u8, deadline: Option<VirtualTime>) {
         self.lapic(vcpu).set_tsc_deadline(deadline);

@@ -247,6 +247,12 @@ impl Lapic {
         Some(())
     }
 
+    /// x2APIC mode, as a boot loader that was asked for it leaves it.
+    pub fn enter_x2apic_mode(&mut self) {
+        let is_legal = self.set_base(self.base | BASE_ENABLED | BASE_X2APIC).is_some();
+        assert!(is_legal, "x2APIC mode can be entered from every mode but a disabled one");
+    }
+
     /// Whether the PIC's INTR reaches the processor through LINT0: virtual wire mode, or the APIC is off.
     #[must_use]
     pub fn passes_pic(&self) -> bool {
