@@ -86,7 +86,8 @@ fn play<'a>(
     player.full = full;
     loop {
         match player.play_to_end(&mut |_, output| print(&mut host, output)) {
-            Ok(Progress::Interrupted) => {}
+            // Nothing was asked to stop at.
+            Ok(Progress::Interrupted | Progress::Stopped { .. }) => {}
             Ok(Progress::Reached | Progress::Ended) => return Ok(Played::ToEnd(Box::new(player))),
             Err(PlayError::Divergence(divergence)) => {
                 drop(host);

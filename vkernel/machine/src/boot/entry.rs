@@ -191,7 +191,7 @@ impl Entry {
     pub(crate) fn limine_gdt() -> [u8; LIMINE_GDT_BYTES] {
         const CODE16: u64 = 0x0000_9b00_0000_ffff;
         const DATA16: u64 = 0x0000_9300_0000_ffff;
-        let code = |access| flat_descriptor(flat(0, access));
+        let code = |access| descriptor(flat(0, access));
         let descriptors = [0, CODE16, DATA16, code(CODE32), code(DATA), code(CODE64), code(DATA)];
         let mut bytes = [0; LIMINE_GDT_BYTES];
         for (slot, descriptor) in bytes.chunks_exact_mut(8).zip(descriptors) {
