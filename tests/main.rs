@@ -1,6 +1,8 @@
 //! The integration tests: the program and the real guests, in one binary.
 
 mod cli;
+mod debian;
+mod determinism;
 mod docs;
 mod faults;
 mod privmatrix;
@@ -8,3 +10,10 @@ mod protocols;
 mod support;
 mod tidy;
 mod time_travel;
+
+use harness::Vkernel;
+
+/// The program under test, with a store of its own.
+fn vkernel() -> Vkernel {
+    Vkernel::new(support::program::VKERNEL)
+}

@@ -79,15 +79,20 @@ check_layout() {
     }
 }
 
-COMMON="common/boot.S common/vectors.S common/bootinfo.c common/serial.c common/string.c"
+COMMON="common/boot.S common/bootinfo.c common/serial.c common/string.c"
 
 build_demo() {
-    compile demo $COMMON demo/*.S demo/*.c
+    compile demo $COMMON common/vectors.S demo/*.S demo/*.c
     link demo
 }
 
+build_endings() {
+    compile endings $COMMON endings/*.c
+    link endings
+}
+
 build_privmatrix() {
-    compile privmatrix $COMMON privmatrix/*.S privmatrix/*.c
+    compile privmatrix $COMMON common/vectors.S privmatrix/*.S privmatrix/*.c
     link privmatrix
 }
 
@@ -124,11 +129,12 @@ build_pmode32() {
     mv "$work/pmode32.elf" "$out/pmode32.elf"
 }
 
-[ $# -gt 0 ] || set -- hello demo privmatrix elf64 limine multiboot2 pmode32
+[ $# -gt 0 ] || set -- hello demo endings privmatrix elf64 limine multiboot2 pmode32
 for guest in "$@"; do
     case $guest in
         hello) build_hello ;;
         demo) build_demo ;;
+        endings) build_endings ;;
         privmatrix) build_privmatrix ;;
         elf64) build_elf64 ;;
         limine) build_limine ;;

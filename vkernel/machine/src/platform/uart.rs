@@ -19,8 +19,10 @@ const FIFO_BYTES: usize = 16;
 const CHARACTER_NS: u64 = 86_806;
 /// Four character times of silence raise the receive time-out.
 const TIMEOUT_NS: u64 = 4 * CHARACTER_NS;
-/// Two reads of LSR in a row are a guest that waits for input by polling.
-const POLLS_TO_LISTEN: u8 = 2;
+/// So many reads of LSR in a row, without another access between them, are a guest that waits for input by
+/// polling. Drivers that initialise the device read it up to three times in a row, and then empty the data
+/// register: what they find there is lost.
+const POLLS_TO_LISTEN: u8 = 16;
 
 const IER_RECEIVED: u8 = 1 << 0;
 const IER_TRANSMITTER_EMPTY: u8 = 1 << 1;

@@ -1,0 +1,49 @@
+//! What the long integration tests and the soak share: guests fetched or built, and the program `vkernel` run as a
+//! user runs it.
+//!
+//! Nothing here knows what a right answer is; that is for the tests. What goes wrong on the way (no package
+//! manager, no compiler, a prompt that never comes) panics with the command that failed.
+#![forbid(unsafe_code)]
+
+mod console;
+pub mod guests;
+mod packages;
+mod program;
+mod shared;
+
+pub use console::Step;
+pub use program::{Run, Session, Typing, Vkernel, reported_digest, reported_icount};
+
+pub mod program;
+pub mod recording;
+pub mod tiny;
+
+use std::path::{Path, PathBuf};
+
+/// The workspace's root.
+#[must_use]
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// Every file below `folder` whose name ends in `.{extension}`, sorted.
+///
+/// # Panics
+/// If the folder cannot be read.
+#[must_use]
+pub fn files_below(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a readable folder").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
