@@ -126,3 +126,36 @@ fn control_c_at_a_real_terminal_ends_a_guest_that_only_faults() {
     run.expect_status(128 + Signal::SIGINT as i32);
     expect_the_same_again(&vkernel, &run, "signal 2 ended the run.");
 }
+
+/// A recording of a loop, long enough for a signal to arrive during its replay.
+fn recorded_loop() -> Vkernel {
+    let vkernel = vkernel();
+    let run = vkernel.run(&["boot", "-n", "1", "--append", "spin", "--limit", "400Mi", &kernel()]);
+    run.expect_status(1);
+    vkernel
+}
+
+#[test]
+fn a_replay_that_is_stopped_continued_resized_and_asked_for_a_report_goes_on() {
+    let vkernel = recorded_loop();
+    let mut session = vkernel.start(&["replay", "latest"], Typing::Nothing);
+    session.wait_for("endings: a loop");
+    for signal in [Signal::SIGSTOP, Signal::SIGCONT, Signal::SIGWINCH, Signal::SIGQUIT] {
+        session.signal(signal);
+    }
+    session.wait_to_be_told("vCPU 0: running, 64-bit mode");
+    let run = session.finish();
+    run.expect_status(1);
+    run.expect_said("limit reached, as recorded");
+}
+
+#[test]
+fn a_replay_ends_by_the_signal_that_ends_it() {
+    let vkernel = recorded_loop();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        let mut session = vkernel.start(&["replay", "latest"], Typing::Nothing);
+        session.wait_for("endings: a loop");
+        session.signal(signal);
+        session.finish().expect_status(128 + signal as i32);
+    }
+}

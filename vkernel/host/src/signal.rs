@@ -197,9 +197,17 @@ fn wake() -> Result<&'static EventFd, HostError> {
 
 /// A handler's action: on the alternate stack, because a stack overflow is one of the ends, and restarting
 /// system calls, because the rest of the process did not ask for signals. `SIG_IGN` is taken as it is.
+///
+/// One handler at a time: a process that was stopped gets all that came meanwhile at once, and the alternate stack
+/// has room for two or three frames with the vector registers of a large processor in them. Faults are not held
+/// back, for they cannot be.
 fn action(handler: usize) -> libc::sigaction {
     // SAFETY: all-zero bytes are a valid sigaction with an empty mask.
     let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+    for (signal, _) in CAUGHT {
+        // SAFETY: the set is complete, and the signal's number is one of the system's.
+        unsafe { libc::sigaddset(&mut action.sa_mask, signal) };
+    }
     action.sa_sigaction = handler;
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
     action

@@ -111,6 +111,19 @@ fn a_signal_raises_the_interrupt_flag_from_within() {
 }
 
 #[test]
+fn every_signal_that_came_while_it_was_stopped_is_caught_when_it_goes_on() {
+    let mut session = Session::start("console", Stdio::piped(), Stdio::null());
+    session.expect("open");
+    for signal in ["STOP", "QUIT", "WINCH", "TERM", "INT", "CONT"] {
+        session.signal(signal);
+    }
+    for arrival in ["Report", "PowerButton", "SIGINT"] {
+        session.expect(arrival);
+    }
+    assert_eq!(session.end().code(), Some(0));
+}
+
+#[test]
 fn without_inputs_the_first_sigterm_ends_the_run() {
     let mut session = Session::start("replay", Stdio::piped(), Stdio::null());
     session.expect("open live=false terminal=false");
