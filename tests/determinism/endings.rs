@@ -2,11 +2,11 @@
 //! fault. Each is recorded, and its replay ends in the same way with the same words.
 
 use crate::vkernel;
+use harness::{Run, Typing, Vkernel, guests, reported_digest, reported_icount};
 use nix::pty::openpty;
 use nix::sys::signal::Signal;
 use std::fs::File;
 use std::io::Write;
-use harness::{Run, Typing, Vkernel, guests, reported_digest, reported_icount};
 
 fn kernel() -> String {
     guests::built("endings").display().to_string()

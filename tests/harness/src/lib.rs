@@ -14,10 +14,6 @@ mod shared;
 pub use console::Step;
 pub use program::{Run, Session, Typing, Vkernel, reported_digest, reported_icount};
 
-pub mod program;
-pub mod recording;
-pub mod tiny;
-
 use std::path::{Path, PathBuf};
 
 /// The workspace's root.

@@ -1,12 +1,12 @@
 //! A host that is never quiet: busy processes, and a process that is stopped and continued at random moments.
 
+use harness::{Run, Session};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::Duration;
-use harness::{Run, Session};
 
 /// Processes that never rest. They end when this is dropped.
 pub struct Load(Vec<Child>);

@@ -2,9 +2,9 @@
 //! they go: registers every 1000 instructions, memory and devices every 4 million.
 
 use crate::Options;
-use std::time::{Duration, Instant};
 use harness::guests::{self, PROMPT};
 use harness::{Step, Vkernel, reported_icount};
+use std::time::{Duration, Instant};
 
 /// The reference executes a few million instructions a second.
 const PATIENCE: Duration = Duration::from_secs(6 * 3600);

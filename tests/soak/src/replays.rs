@@ -3,8 +3,8 @@
 use crate::Options;
 use crate::disturbance::{Dice, Disturber, Load};
 use crate::scenarios::{NAMES, Scenario, scenario};
-use std::time::{Duration, Instant};
 use harness::{Run, Typing, Vkernel, reported_icount};
+use std::time::{Duration, Instant};
 
 /// How long one run may take on a host this busy.
 const PATIENCE: Duration = Duration::from_secs(1800);

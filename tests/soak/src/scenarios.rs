@@ -1,8 +1,8 @@
 //! What is recorded and replayed: a boot that works, and every way in which one fails.
 
-use std::ffi::OsString;
 use harness::guests::{self, PROMPT};
 use harness::{Step, Typing};
+use std::ffi::OsString;
 
 /// One kind of run.
 #[derive(Debug)]
