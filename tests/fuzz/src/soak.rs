@@ -229,6 +229,8 @@ mod tests {
             (Family::Sse, 0xcb8d_4cad_2e85_299e),
             (Family::Sse, 0xee17_4255_813f_cfaa),
             (Family::Illegal, 0x0b67_2a7a_98c6_af6a),
+            (Family::Illegal, 0x8538_39c5_d0bf_0678),
+            (Family::Illegal, 0x02cc_5c0a_5471_2a6a),
             (Family::Illegal, 0xf4f4_1662_e2a4_d3fb),
             (Family::Illegal, 0xc207_82a6_da10_217c),
         ];

@@ -399,14 +399,18 @@ fn too_long(case: &Case<'_>, host: &mut Host) {
     if (fault(&host.end), fault(case.found)) != (Some(13), Some(6)) || case.bytes.len() < 15 {
         return;
     }
-    // The undefined forms with the longest operands: C6 and C7 with /reg other than 0.
-    let immediate = match body.first() {
-        Some(0xc6) => 1,
-        Some(0xc7) if Prefixes::of(case.bytes).operand_size => 2,
-        Some(0xc7) => 4,
+    // The undefined forms with the longest operands: C6 and C7 with /reg other than 0, and 8F with a /reg of
+    // which AMD's made XOP, a prefix of three bytes before opcode and ModRM.
+    let (opcode_bytes, immediate) = match *body {
+        [0xc6, ..] => (1, 1),
+        [0xc7, ..] if Prefixes::of(case.bytes).operand_size => (1, 2),
+        [0xc7, ..] => (1, 4),
+        [0x8f, map, ..] if map & 0x1f == 8 => (4, 1),
+        [0x8f, map, ..] if map & 0x1f == 10 => (4, 4),
+        [0x8f, map, ..] if map & 0x1f > 8 => (4, 0),
         _ => return,
     };
-    let length = at + 1 + body.get(1..).map_or(15, address_form_bytes) + immediate;
+    let length = at + opcode_bytes + body.get(opcode_bytes..).map_or(15, address_form_bytes) + immediate;
     if length > 15 {
         agree_on_outcome(case, host);
     }

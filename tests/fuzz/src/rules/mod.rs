@@ -89,11 +89,18 @@ pub fn explain(vendor: Vendor, case: &Case<'_>, host: &mut Host) -> Vec<&'static
     used
 }
 
-/// Whether the host takes these bytes for another instruction, longer or shorter, or for a call of its own
-/// hypervisor, so that they must not run there.
+/// Whether the host may take these bytes for another instruction, longer or shorter, of an extension that the
+/// machine has not, or for a call of its own hypervisor, so that they must not run there.
 #[must_use]
 pub fn is_another_instruction(vendor: Vendor, bytes: &[u8], instruction: &Instruction) -> bool {
-    vendor == Vendor::Amd && amd::is_narrow_branch(bytes, instruction) || calls_hypervisor(bytes)
+    vendor == Vendor::Amd && amd::is_narrow_branch(bytes, instruction)
+        || calls_hypervisor(bytes)
+        || is_vector_extension(bytes)
+}
+
+/// VEX and EVEX: a host with AVX may accept what the decoder calls invalid, and access memory.
+fn is_vector_extension(bytes: &[u8]) -> bool {
+    matches!(bytes[Prefixes::of(bytes).opcode], 0xc4 | 0xc5 | 0x62)
 }
 
 /// VMCALL and VMMCALL, which a host that is a guest itself may execute, whatever their prefixes.
