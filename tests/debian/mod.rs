@@ -2,6 +2,7 @@
 //!
 //! Each test boots once or twice and asserts everything about that boot, because a boot takes seconds.
 
+mod another_make;
 mod failures;
 mod shell;
 

@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// The folder of an unpacked package: of those whose name begins with `prefix`, ends with `suffix` and has only a
 /// number between them, the one with the highest number.
-pub(crate) fn unpacked(prefix: &str, suffix: &str) -> PathBuf {
+pub fn unpacked(prefix: &str, suffix: &str) -> PathBuf {
     once(&format!("{prefix}{suffix}"), |scratch| {
         let deb = from_host_lists(prefix, suffix, scratch)
             .or_else(|first| {

@@ -18,7 +18,7 @@ fn folder() -> PathBuf {
 /// The path of `name` in the shared folder; made by `make` if it is not there yet. `make` gets a scratch folder
 /// of its own on the same file system and returns what shall be put in place. Only whole things ever appear, and
 /// only one process makes one.
-pub(crate) fn once(name: &str, make: impl FnOnce(&Path) -> PathBuf) -> PathBuf {
+pub fn once(name: &str, make: impl FnOnce(&Path) -> PathBuf) -> PathBuf {
     let folder = folder();
     let path = folder.join(name);
     if path.exists() {
@@ -36,9 +36,17 @@ pub(crate) fn once(name: &str, make: impl FnOnce(&Path) -> PathBuf) -> PathBuf {
 }
 
 /// Runs a command to its end and returns its stdout, or what went wrong, with the command.
-pub(crate) fn run(command: &mut Command) -> Result<String, String> {
+pub fn run(command: &mut Command) -> Result<String, String> {
     let words = format!("{command:?}");
     let Output { status, stdout, stderr } = command.output().map_err(|error| format!("{words}: {error}"))?;
     let [stdout, stderr] = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     if status.success() { Ok(stdout) } else { Err(format!("{words}: {status}\n{stdout}{stderr}")) }
+}
+
+/// The same for a command that has to work.
+///
+/// # Panics
+/// With everything that it said, if it fails.
+pub fn must(command: &mut Command) -> String {
+    run(command).unwrap_or_else(|error| panic!("{error}"))
 }

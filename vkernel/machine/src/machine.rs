@@ -480,7 +480,7 @@ impl Machine {
             self.schedule.pause();
         }
         if self.sys.platform.take_ipi_sent() {
-            self.schedule.end();
+            self.schedule.ipi_sent();
         }
         self.collect_outputs();
         self.sys.leave = Default::default();

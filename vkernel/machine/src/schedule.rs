@@ -1,8 +1,9 @@
 //! Which vCPU runs, for how long (docs/determinism.md, "The schedule").
 //!
-//! Round robin by counts: a quantum ends at its count, at HLT, at the k-th PAUSE or when an IPI was sent, and
-//! at nothing else. The lengths of the quanta are a value: all equal for seed 0, otherwise a keyed function
-//! of (seed, kind, vCPU, ordinal), so that taking one perturbation away leaves the others where they were.
+//! Round robin by counts: a quantum ends at its count, at HLT, at the k-th PAUSE, or a little after an IPI was
+//! sent, and at nothing else. The lengths of the quanta are a value: all equal for seed 0, otherwise a keyed
+//! function of (seed, kind, vCPU, ordinal), so that taking one perturbation away leaves the others where they
+//! were.
 
 use crate::persist;
 use boundary::{PowerOn, Rules};
@@ -16,15 +17,22 @@ pub struct Schedule {
     /// Counts left in the quantum.
     pub counts_left: u64,
     pauses_left: u32,
+    /// What is left of the quantum at most, once an IPI was sent in it.
+    ipi_counts: u64,
     /// How many quanta each vCPU has begun.
     ordinals: Vec<u64>,
     rules: Rules,
     seed: u64,
 }
-persist!(Schedule { current, counts_left, pauses_left, ordinals; skip: rules, seed });
+persist!(Schedule { current, counts_left, pauses_left, ipi_counts, ordinals; skip: rules, seed });
 
 /// Logarithm of the shortest perturbed quantum.
 const SHORTEST_LOG2: u32 = 4;
+
+/// Counts a vCPU still executes after it sent an IPI, before the others' turn: the time a message takes between
+/// local APICs. Not none at all: a kernel that sends one IPI to each vCPU in turn, as Linux does with physical
+/// x2APIC destinations, would let all others spin for a whole round between one and the next.
+const IPI_COUNTS: u64 = 1_000;
 
 /// What a perturbation applies to; part of its key.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +40,7 @@ enum Kind {
     Quantum = 1,
     Pauses = 2,
     Timer = 3,
+    Ipi = 4,
 }
 
 /// The keyed function behind every perturbation.
@@ -51,6 +60,7 @@ impl Schedule {
             current: 0,
             counts_left: 0,
             pauses_left: 0,
+            ipi_counts: 0,
             ordinals: vec![0; usize::from(power_on.topology.vcpus)],
             rules: power_on.rules,
             seed: power_on.seed,
@@ -68,6 +78,7 @@ impl Schedule {
         if !self.rules.perturb {
             self.counts_left = base;
             self.pauses_left = self.rules.pauses_per_quantum;
+            self.ipi_counts = IPI_COUNTS;
             return;
         }
         // Evenly in the logarithm, from a handful of counts to twice the base: close races need short quanta,
@@ -78,11 +89,13 @@ impl Schedule {
         self.counts_left = octave + (quantum >> 32) % octave;
         let pauses = draw(self.seed, Kind::Pauses, vcpu, ordinal);
         self.pauses_left = 1 + (pauses % u64::from(2 * self.rules.pauses_per_quantum)) as u32;
+        // At once as well: the place right after the IPI is where its receiver races with its sender.
+        self.ipi_counts = draw(self.seed, Kind::Ipi, vcpu, ordinal) % (2 * IPI_COUNTS);
     }
 
-    /// The quantum ends now.
-    pub fn end(&mut self) {
-        self.counts_left = 0;
+    /// The vCPU sent an IPI.
+    pub fn ipi_sent(&mut self) {
+        self.counts_left = self.counts_left.min(self.ipi_counts);
     }
 
     /// `counts` were executed in the quantum.
@@ -94,7 +107,7 @@ impl Schedule {
     pub fn pause(&mut self) {
         self.pauses_left = self.pauses_left.saturating_sub(1);
         if self.pauses_left == 0 {
-            self.end();
+            self.counts_left = 0;
         }
     }
 
@@ -102,5 +115,48 @@ impl Schedule {
     #[must_use]
     pub fn timer_delay_ns(&self, ordinal: u64) -> u64 {
         if self.rules.perturb { draw(self.seed, Kind::Timer, 0, ordinal) % 2_000 } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use boundary::{Boot, BootProtocol, Topology};
+
+    fn schedule(seed: u64) -> Schedule {
+        let boot = Boot { protocol: BootProtocol::Pvh, command_line: String::new(), images: vec![] };
+        let topology = Topology { vcpus: 16, thread_bits: 0, core_bits: 4 };
+        Schedule::new(&crate::power_on(topology, 64 << 20, seed, 0, boot))
+    }
+
+    #[test]
+    fn ipis_sent_one_after_the_other_leave_in_one_quantum() {
+        let mut schedule = schedule(0);
+        for _ in 0..15 {
+            schedule.ipi_sent();
+            schedule.consume(50);
+        }
+        assert_eq!(schedule.counts_left, IPI_COUNTS - 15 * 50);
+    }
+
+    #[test]
+    fn an_ipi_near_the_end_of_a_quantum_does_not_lengthen_it() {
+        let mut schedule = schedule(0);
+        schedule.consume(schedule.counts_left - 10);
+        schedule.ipi_sent();
+        assert_eq!(schedule.counts_left, 10);
+    }
+
+    #[test]
+    fn with_a_seed_ipis_take_different_times() {
+        let mut schedule = schedule(1);
+        let mut seen: Vec<u64> = (0..100)
+            .map(|_| {
+                schedule.begin(3);
+                schedule.ipi_counts
+            })
+            .collect();
+        seen.sort_unstable();
+        assert!(seen[0] < IPI_COUNTS / 10 && seen[99] > 2 * IPI_COUNTS * 9 / 10, "{seen:?}");
     }
 }

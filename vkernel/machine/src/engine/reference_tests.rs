@@ -181,6 +181,21 @@ fn alignment_is_checked_on_every_engine_even_where_the_translation_is_cached() {
 }
 
 #[test]
+fn int1_after_a_watched_load_of_ss_is_one_debug_exception_for_both() {
+    // MOV SS, [0x150000]; INT1
+    let mut bed = Testbed::long();
+    assert!(bed.sys.mem.write(0x15_0000, &[0x10, 0]));
+    bed.cpu.dr[0] = 0x15_0000;
+    bed.cpu.dr[7] |= 1 | 3 << 16 | 1 << 18;
+    bed.code(&[0x8e, 0x14, 0x25, 0x00, 0x00, 0x15, 0x00, 0xf1]);
+    bed.step();
+    assert_eq!((bed.cpu.shadow, bed.cpu.pending_debug), (Shadow::MovSs, 1));
+    bed.step();
+    assert_eq!((bed.handler(), bed.cpu.pending_debug, bed.cpu.dr[6] & 15), (Some(1), 0, 1));
+    assert_eq!(bed.read(bed.cpu.gpr[4]), CODE + 8);
+}
+
+#[test]
 fn an_io_breakpoint_needs_cr4_de() {
     for (de, hits) in [(0, 0), (1 << 3, 1)] {
         let mut bed = Testbed::long();

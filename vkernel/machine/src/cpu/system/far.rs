@@ -351,10 +351,14 @@ pub(super) fn leave(
     }
 }
 
-/// Data segments that the outer level could not have loaded become null.
+/// Data segments that the outer level could not have loaded become null, and a null selector becomes 0 whatever
+/// its RPL (SDM vol. 2, IRET: "SegmentSelector = NULL": the register is invalid). Bases stay.
 pub(super) fn drop_inner_segments(cpu: &mut Vcpu) {
     for index in [ES, DS, FS, GS] {
         let segment = cpu.segments[index];
+        if is_null(segment.selector) {
+            cpu.segments[index].selector = 0;
+        }
         let conforming = segment.access & 0x1c == 0x1c;
         if !segment.is_unusable() && !conforming && segment.dpl() < cpu.cpl {
             cpu.segments[index] = Segment { base: segment.base, ..Segment::default() };

@@ -2,7 +2,7 @@
 
 use super::super::testbed::*;
 use crate::cpu::exception::Exception;
-use crate::cpu::state::{CS, DS, Mode, RAX, SS, Segment, cr0, rflags};
+use crate::cpu::state::{CS, DS, FS, Mode, RAX, SS, Segment, cr0, rflags};
 
 const IRETQ: [u8; 2] = [0x48, 0xcf];
 const IRETD: [u8; 1] = [0xcf];
@@ -128,6 +128,16 @@ fn iretq_goes_to_user_code_and_drops_inner_segments() {
     assert_eq!((bed.cpu.rip, bed.cpu.cpl, bed.cpu.gpr[4], bed.cpu.rflags), (USER, 3, 0x7000, flags));
     assert!(bed.cpu.segments[DS].is_unusable());
     assert!(bed.sys.leave.recheck);
+}
+
+/// Linux's selftest sigreturn sees this: user code loaded 3, and the next interrupt made it 0.
+#[test]
+fn a_return_to_an_outer_level_zeroes_null_selectors_and_leaves_bases() {
+    let mut bed = Testbed::long();
+    bed.cpu.segments[FS] = Segment { selector: 3, base: 0x1234_5000, ..Segment::default() };
+    bed.stack(&[USER, u64::from(USER_CODE64), rflags::FIXED, 0x7000, u64::from(USER_DATA)], 8);
+    bed.execute(&IRETQ).expect("a legal return");
+    assert_eq!((bed.cpu.segments[FS].selector, bed.cpu.segments[FS].base), (0, 0x1234_5000));
 }
 
 #[test]

@@ -95,6 +95,7 @@ impl Event {
 
 /// Delivers an event. RIP (and `next_rip`) are then in the handler.
 pub(super) fn deliver(core: &mut Core<'_>, event: Event) -> Delivery {
+    let pending = core.cpu.pending_debug;
     if event.vector == 14 && event.source == Source::Fault {
         core.cpu.cr2 = core.sys.fault_vaddr;
     }
@@ -108,6 +109,7 @@ pub(super) fn deliver(core: &mut Core<'_>, event: Event) -> Delivery {
     core.cpu.rip = core.cpu.next_rip;
     if event.vector == 1 && matches!(event.source, Source::Fault | Source::Trap) {
         core.cpu.dr[7] &= !GD;
+        discharge_pending_debug(core, pending);
     }
     if core.cpu.shadow != Shadow::None {
         core.cpu.shadow = Shadow::None;
@@ -115,6 +117,17 @@ pub(super) fn deliver(core: &mut Core<'_>, event: Event) -> Delivery {
     }
     core.cpu.activity = Activity::Running;
     Ok(())
+}
+
+/// A debug exception tells of everything that was `pending` when it was raised: INT1 right after a MOV SS that met a data breakpoint is
+/// one #DB, not one and then another on the first instruction of its own handler, whose IST stack it would take.
+fn discharge_pending_debug(core: &mut Core<'_>, pending: u64) {
+    if pending != 0 {
+        core.cpu.dr[6] |= pending;
+        core.cpu.pending_debug &= !pending;
+        // Interrupts waited for this.
+        core.recheck();
+    }
 }
 
 fn check_idt_limit(core: &Core<'_>, event: &Event, entry_bytes: u32) -> Delivery {
