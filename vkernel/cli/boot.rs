@@ -21,6 +21,8 @@ pub const VIRTUAL_RTC_START_S: u64 = 1_767_225_600;
 /// Counts between two comparisons in lockstep.
 pub const LOCKSTEP_COUNTS: u64 = 1000;
 
+const CTRL_D: u8 = 4;
+
 /// A recording that is being made, or was.
 pub struct Recorded {
     /// What a TRACE argument calls it.
@@ -38,7 +40,10 @@ pub struct Recorded {
 pub fn run(config: BootConfig) -> Result<ExitStatus> {
     let symbols = SymbolSource::open(&config.symbols, &config.images[0].bytes)?;
     let interrupt = Interrupt::default();
-    let options = HostOptions { interrupt: Some(interrupt.flag()), ..HostOptions::default() };
+    // To a terminal driver the first ^D may only end an unfinished line; on an empty line it ends the input.
+    let at_end_of_input = if config.has_built_in_init { vec![CTRL_D; 2] } else { Vec::new() };
+    let options =
+        HostOptions { at_end_of_input, interrupt: Some(interrupt.flag()), ..HostOptions::default() };
     let mut host = Host::open(options)?;
     let clock = config.clock.unwrap_or(if host.is_live() { Clock::Host } else { Clock::Virtual });
     let images = image_set(&config);
