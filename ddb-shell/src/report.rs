@@ -181,6 +181,9 @@ fn what(ending: &Ending) -> String {
                 FailureKind::FailText => "the guest printed what --fail asked for",
                 FailureKind::ExpectMissing => "the guest ended without the text of --expect",
                 FailureKind::Stuck => "the guest is stuck",
+                FailureKind::Sanitizer => "a checker in the guest's kernel found a fault",
+                FailureKind::Lockdep => "the guest's lock validator complained",
+                FailureKind::ResetLoop => "the guest resets for ever",
             };
             match title.trim_end_matches('.') {
                 "" => format!("{what}."),

@@ -10,6 +10,7 @@
 
 mod divergence;
 mod live;
+mod messages;
 mod narrow;
 mod plausible;
 mod player;
