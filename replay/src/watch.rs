@@ -52,6 +52,7 @@ pub struct Watch {
     expected_seen: bool,
     /// The system has said that it is Linux.
     is_linux: bool,
+    has_just_said_linux: bool,
     failure: Option<Failure>,
     /// The failure is known only by the function that was entered: its own words are still to come.
     is_wordless: bool,
@@ -87,6 +88,7 @@ impl Watch {
             line: Vec::new(),
             expected_seen: false,
             is_linux: false,
+            has_just_said_linux: false,
             failure: None,
             is_wordless: false,
             cause: None,
@@ -157,7 +159,10 @@ impl Watch {
 
     fn kernel_line(&mut self, place: Mark, line: &str) {
         let text = without_prefix(line);
-        self.is_linux |= text.starts_with("Linux version ");
+        if text.starts_with("Linux version ") {
+            self.is_linux = true;
+            self.has_just_said_linux = true;
+        }
         let continued = match self.wants_next_line.take() {
             Some(Latest::Failure) => self.failure.as_mut(),
             Some(Latest::Cause) => self.cause.as_mut(),
@@ -208,6 +213,11 @@ impl Watch {
     #[must_use]
     pub fn fail_on(&self) -> FailOn {
         self.fail_on
+    }
+
+    /// Whether the system has said since the last call that it is Linux.
+    pub fn take_linux_banner(&mut self) -> bool {
+        std::mem::take(&mut self.has_just_said_linux)
     }
 
     /// The first failure seen, or the report that led to it.

@@ -19,8 +19,10 @@ const FIFO_BYTES: usize = 16;
 const CHARACTER_NS: u64 = 86_806;
 /// Four character times of silence raise the receive time-out.
 const TIMEOUT_NS: u64 = 4 * CHARACTER_NS;
-/// Two reads of LSR in a row are a guest that waits for input by polling.
-const POLLS_TO_LISTEN: u8 = 2;
+/// So many reads of LSR in a row, and no other access, are a guest that waits for input by polling. A driver that only
+/// prints or initialises the device comes to a few: Linux reads it at the end of one message and at the start of
+/// the next, and then empties the receive buffer, which must not cost a byte that was typed early.
+const POLLS_TO_LISTEN: u8 = 16;
 
 const IER_RECEIVED: u8 = 1 << 0;
 const IER_TRANSMITTER_EMPTY: u8 = 1 << 1;
