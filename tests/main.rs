@@ -2,6 +2,7 @@
 
 mod cli;
 mod docs;
+mod failures;
 mod faults;
 mod privmatrix;
 mod protocols;

@@ -175,8 +175,9 @@ fn digits_elsewhere_in_ram_do_not_mislead() {
 fn a_damaged_or_cut_table_is_not_believed() {
     for layout in ALL {
         let image = encode(&symbols(true), layout, true);
-        let tokens =
-            find_digits(&image, 0).and_then(|digits| Tokens::around(&image, digits)).expect("tokens");
+        let tokens = find_digits(&image, 0, &no_page)
+            .and_then(|digits| Tokens::around(&image, digits))
+            .expect("tokens");
         let mut bad_marker = image.clone();
         let names = Names::before(&image, &tokens, &mut NAMES_BUDGET.clone()).expect("names");
         bad_marker[names.head + 8] ^= 1;
@@ -197,7 +198,8 @@ fn a_damaged_or_cut_table_is_not_believed() {
 #[test]
 fn the_search_has_a_budget() {
     let image = encode(&symbols(false), Layout::From510, false);
-    let tokens = find_digits(&image, 0).and_then(|digits| Tokens::around(&image, digits)).expect("tokens");
+    let tokens =
+        find_digits(&image, 0, &no_page).and_then(|digits| Tokens::around(&image, digits)).expect("tokens");
     let mut budget = 100;
     assert!(Names::before(&image, &tokens, &mut budget).is_none());
     assert!(budget <= 100);
