@@ -42,7 +42,7 @@ fn a_kernel_alone_gets_an_init_whose_shell_works_and_powers_off_at_the_end_of_in
         "# a  b c\r\nd\r\n",
         "/proc\r\n",
         "tmp/\r\n",
-        "     1  S  init\r\n",
+        "     1  R  init\r\n",
         "devtmpfs /dev devtmpfs",
         "nothing: no such command",
         "/missing: no such file or directory",
@@ -81,7 +81,8 @@ fn a_kernel_that_dies_before_it_is_told_where_its_log_is_shows_the_log_all_the_s
     run.expect_status(1);
     run.expect_said("the run reached its --limit.");
     run.expect_said("In the kernel's log, but not on the console");
-    run.expect_said("] Linux version 6.1.0");
+    run.expect_said("] Kernel command line: console=none");
+    run.expect_said(", task swapper (pid 0).");
 }
 
 #[test]

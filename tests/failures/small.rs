@@ -57,8 +57,8 @@ fn a_debug_exit_gives_the_status_that_other_emulators_give_unless_told_what_is_g
 #[test]
 fn a_guest_that_computes_in_silence_is_said_once_to_be_where_it_is() {
     let bench = Bench::new();
-    // pause; jmp to the pause
-    let path = bench.file("spins", &kernel(&[0xf3, 0x90, 0xeb, 0xfc]));
+    // in al, 0x80; jmp to the in: reading a port takes a microsecond of guest time.
+    let path = bench.file("spins", &kernel(&[0xe4, 0x80, 0xeb, 0xfc]));
     let run = bench.run("boot -n 1 --limit 11s", Some(&path), "");
     run.expect_status(1);
     run.expect_said("no output for 5 s of guest time, at @");

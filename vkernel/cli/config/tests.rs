@@ -85,7 +85,10 @@ fn linux_kernel() -> Vec<u8> {
     bytes[0x202..0x206].copy_from_slice(b"HdrS");
     bytes[0x206..0x208].copy_from_slice(&0x20f_u16.to_le_bytes());
     bytes[0x211] = 1;
+    bytes[0x230..0x234].copy_from_slice(&0x20_0000_u32.to_le_bytes());
     bytes[0x236] = 3;
+    bytes[0x258..0x260].copy_from_slice(&0x100_0000_u64.to_le_bytes());
+    bytes[0x260..0x264].copy_from_slice(&0x10_0000_u32.to_le_bytes());
     bytes
 }
 
