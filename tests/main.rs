@@ -4,6 +4,7 @@ mod cli;
 mod debian;
 mod determinism;
 mod docs;
+mod failures;
 mod faults;
 mod privmatrix;
 mod protocols;

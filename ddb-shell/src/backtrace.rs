@@ -3,8 +3,9 @@
 //! Follows frame pointers as long as they are plausible (a chain that climbs the stack, return addresses behind
 //! CALL instructions and inside functions). Where the chain breaks, as in a kernel built without frame pointers,
 //! the rest of the stack is scanned for words that look like return addresses; those are marked uncertain, as
-//! Linux marks them with `?`, since some are left over from calls that have returned. Left out: ORC and DWARF
-//! call frame information, saved registers of interrupts (their frames are found by the scan), 16-bit code.
+//! Linux marks them with `?`, since some are left over from calls that have returned. Where Linux's entry code has
+//! saved the registers of what an exception or interrupt broke into (`struct pt_regs`), the trace goes on from
+//! there. Left out: ORC and DWARF call frame information, 16-bit code.
 
 use crate::symbols::{Function, SourceLine, Symbols};
 use machine::Machine;
@@ -89,6 +90,13 @@ impl Registers {
             is_16_bit: cpu.code_bits == 16,
         }
     }
+}
+
+/// Where an exception or interrupt came from.
+struct Saved {
+    rip: u64,
+    rsp: u64,
+    is_user: bool,
 }
 
 type Read<'a> = &'a dyn Fn(u64, &mut [u8]) -> bool;
@@ -261,14 +269,44 @@ impl Walk<'_, '_> {
     /// Gives everything from `stack` to `end` that looks like a return address, but ends at a page that is not
     /// mapped.
     fn scan(&mut self, stack: u64, end: u64) {
+        let mut end = end;
         let mut at = stack & !(self.word_bytes - 1);
         while at != end && self.frames.len() < FRAMES_MAX {
             let Some(word) = self.word(at) else { break };
+            at = at.wrapping_add(self.word_bytes);
             if self.is_return_address(word) {
                 self.caller(word, false);
+                match self.saved_registers(at) {
+                    Some(saved) if saved.is_user => break,
+                    Some(saved) => {
+                        self.innermost(saved.rip);
+                        at = saved.rsp & !(self.word_bytes - 1);
+                        end = (at | (SCAN_BYTES - 1)).wrapping_add(1);
+                    }
+                    None => {}
+                }
             }
-            at = at.wrapping_add(self.word_bytes);
         }
+    }
+
+    /// The registers that 64-bit Linux has saved at `vaddr`, if the last function found is an entry of an exception or
+    /// interrupt, which has them right behind the return address of its handler (arch/x86/entry/entry_64.S).
+    fn saved_registers(&self, vaddr: u64) -> Option<Saved> {
+        const ENTRIES: [&str; 3] = ["asm_exc_", "asm_sysvec_", "asm_common_interrupt"];
+        // Offsets in `struct pt_regs` (arch/x86/include/asm/ptrace.h), an ABI.
+        const RIP: u64 = 128;
+        const CODE: u64 = 136;
+        const STACK: u64 = 152;
+        let function = self.frames.last()?.function.as_ref()?;
+        if self.word_bytes != 8 || !ENTRIES.iter().any(|entry| function.name.starts_with(entry)) {
+            return None;
+        }
+        let saved = |offset: u64| self.word(vaddr.wrapping_add(offset));
+        let (rip, code) = (saved(RIP)?, saved(CODE)? & 0xffff);
+        let is_user = code & 3 == 3;
+        // Anything else is left over from a call that has returned.
+        let is_sound = code != 0 && (is_user || self.symbols.is_code(rip));
+        is_sound.then_some(Saved { rip, rsp: saved(STACK)?, is_user })
     }
 }
 

@@ -4,11 +4,14 @@
 #![forbid(unsafe_code)]
 
 pub mod backtrace;
+pub mod inspector;
+pub mod kernel;
 pub mod report;
 pub mod symbols;
 #[cfg(test)]
 mod testing;
 
 pub use backtrace::{Frame, backtrace};
+pub use inspector::GuestInspector;
 pub use report::{FailureReport, failure_paragraph, vcpu_report, vcpus_report};
 pub use symbols::{Function, SourceLine, SymbolError, Symbols};

@@ -2,10 +2,10 @@
 //! a failed run.
 //!
 //! The shape is that of Linux's own reports (arch/x86/kernel/process_64.c), which kernel people read without
-//! thinking. Left out: the current task's name and the unflushed tail of the printk buffer, which need the
-//! kernel's type information.
+//! thinking.
 
 use crate::backtrace::{Frame, backtrace};
+use crate::kernel::{Task, current_task};
 use crate::symbols::Symbols;
 use boundary::{Mark, TripleFault, TripleFaultStep, VirtualTime};
 use machine::Machine;
@@ -127,19 +127,68 @@ pub struct FailureReport<'a> {
     pub virtual_time: VirtualTime,
     /// The faults of a triple fault.
     pub triple_fault: Option<&'a TripleFault>,
-    /// The vCPU that failed, if the caller knows. Else it is the one that executes the kernel's panic or oops.
-    pub vcpu: Option<usize>,
+    /// What was to be seen at the place of the failure, if the caller has looked there. Else the machine is looked at
+    /// as it is now, and the vCPU is the one that executes the kernel's panic or oops.
+    pub scene: Option<&'a Scene>,
+    /// The last lines of the kernel's log, as far as the console has not shown them.
+    pub log: &'a [String],
     /// The name of the recording, if there is one.
     pub trace: Option<&'a str>,
 }
 
+/// What is to be seen of a failure at its place: who was doing what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scene {
+    /// The vCPU.
+    pub vcpu: usize,
+    /// What the kernel calls the task it was executing.
+    pub task: Option<Task>,
+    /// Who called whom, the innermost first.
+    pub frames: Vec<Frame>,
+}
+
+impl Scene {
+    /// What `vcpu` is doing now.
+    #[must_use]
+    pub fn of(machine: &Machine, vcpu: usize, symbols: &Symbols<'_>) -> Scene {
+        let task = current_task(machine, vcpu, symbols);
+        Scene { vcpu, task, frames: backtrace(machine, vcpu, symbols) }
+    }
+
+    /// The frame to be blamed: what an exception broke into, else who called the function that reports failures.
+    fn culprit(&self) -> Option<&Frame> {
+        let is_exception = |frame: &Frame| {
+            frame.function.as_ref().is_some_and(|function| function.name.starts_with("asm_exc_"))
+        };
+        let broken_into = self.frames.windows(2).find(|pair| is_exception(&pair[0]) && pair[1].certain);
+        let is_reporter = |frame: &Frame| {
+            let function = frame.function.as_ref();
+            function.is_some_and(|function| function.offset == 0 && DYING.contains(&function.name.as_str()))
+        };
+        match broken_into {
+            Some(pair) => Some(&pair[1]),
+            None if self.frames.first().is_some_and(is_reporter) => self.frames.get(1),
+            None => self.frames.first(),
+        }
+    }
+}
+
+/// Lines of the log that are printed at most.
+const LOG_LINES_MAX: usize = 60;
+
 /// The closing words on a failed run: one paragraph that says what, where, and how to look at it; then the
-/// faults of a triple fault; then the backtrace, both indented.
+/// faults of a triple fault, what the log has and the console has not, and the backtrace, all indented.
 #[must_use]
 pub fn failure_paragraph(report: &FailureReport<'_>, machine: &Machine, symbols: &Symbols<'_>) -> String {
-    let known = report.vcpu.or(report.triple_fault.map(|fault| usize::from(fault.vcpu)));
-    let vcpu = known.unwrap_or_else(|| failing_vcpu(machine, symbols));
-    let frames = backtrace(machine, vcpu, symbols);
+    let now;
+    let scene = match report.scene {
+        Some(scene) => scene,
+        None => {
+            let known = report.triple_fault.map(|fault| usize::from(fault.vcpu));
+            now = Scene::of(machine, known.unwrap_or_else(|| failing_vcpu(machine, symbols)), symbols);
+            &now
+        }
+    };
     let place = match report.ending {
         Ending::Failure { place, .. } => *place,
         _ => report.mark,
@@ -148,14 +197,15 @@ pub fn failure_paragraph(report: &FailureReport<'_>, machine: &Machine, symbols:
     if place != report.mark {
         let _ = write!(text, "; the run ended at {}", report.mark);
     }
-    let _ = write!(text, ", guest time {}, with vCPU {vcpu}", report.virtual_time);
-    match frames.first() {
-        Some(frame) => {
-            let frame = frame.to_string();
-            let _ = write!(text, " in {}.", frame.lines().last().unwrap_or_default());
-        }
-        None => text.push('.'),
+    let _ = write!(text, ", guest time {}, with vCPU {}", report.virtual_time, scene.vcpu);
+    if let Some(frame) = scene.culprit() {
+        let frame = frame.to_string();
+        let _ = write!(text, " in {}", frame.lines().last().unwrap_or_default().trim_start_matches("? "));
     }
+    if let Some(task) = &scene.task {
+        let _ = write!(text, ", task {task}");
+    }
+    text.push('.');
     match report.trace {
         Some(trace) => {
             let _ = writeln!(text, " The run is recorded as {trace}; `vkernel ddb {trace}` opens it there.");
@@ -165,7 +215,27 @@ pub fn failure_paragraph(report: &FailureReport<'_>, machine: &Machine, symbols:
     for (ordinal, step) in report.triple_fault.iter().flat_map(|fault| &fault.steps).enumerate() {
         let _ = writeln!(text, "    fault {}: {}", ordinal + 1, fault(step, symbols));
     }
-    text.push_str(&indented(&frames, "    "));
+    text.push_str(&unprinted(report.log));
+    text.push_str(&indented(&scene.frames, "    "));
+    text
+}
+
+/// The end of the kernel's log.
+fn unprinted(log: &[String]) -> String {
+    let mut text = String::new();
+    if log.is_empty() {
+        return text;
+    }
+    let left_out = log.len().saturating_sub(LOG_LINES_MAX);
+    text.push_str("    In the kernel's log, but not on the console");
+    if left_out > 0 {
+        let _ = write!(text, " (the last {LOG_LINES_MAX} of {} lines)", log.len());
+    }
+    text.push_str(":\n");
+    for line in &log[left_out..] {
+        let _ = writeln!(text, "      {line}");
+    }
+    text.push_str("    Call trace:\n");
     text
 }
 
@@ -181,6 +251,9 @@ fn what(ending: &Ending) -> String {
                 FailureKind::FailText => "the guest printed what --fail asked for",
                 FailureKind::ExpectMissing => "the guest ended without the text of --expect",
                 FailureKind::Stuck => "the guest is stuck",
+                FailureKind::Sanitizer => "a checker in the guest's kernel found a fault",
+                FailureKind::Lockdep => "the guest's lock validator complained",
+                FailureKind::ResetLoop => "the guest resets for ever",
             };
             match title.trim_end_matches('.') {
                 "" => format!("{what}."),
@@ -239,10 +312,11 @@ fn vector_name(vector: u8) -> String {
 }
 
 /// The functions in which kernels die: Linux's, and the BSDs' `panic` and `vpanic`.
-const DYING: [&str; 7] = ["panic", "vpanic", "oops_end", "die", "die_addr", "page_fault_oops", "__warn"];
+const DYING: [&str; 8] =
+    ["panic", "vpanic", "oops_begin", "oops_end", "die", "die_addr", "page_fault_oops", "__warn"];
 
 /// The vCPU that a failure belongs to: the one that is dying, else one that runs, else the first.
-fn failing_vcpu(machine: &Machine, symbols: &Symbols<'_>) -> usize {
+pub(crate) fn failing_vcpu(machine: &Machine, symbols: &Symbols<'_>) -> usize {
     let is_dying = |vcpu: &usize| {
         let frames = backtrace(machine, *vcpu, symbols);
         frames.iter().filter_map(|frame| frame.function.as_ref()).any(|at| DYING.contains(&at.name.as_str()))

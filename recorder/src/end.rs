@@ -72,8 +72,14 @@ pub enum FailureKind {
     FailText = 4,
     /// The run was over without the text of `--expect`.
     ExpectMissing = 5,
-    /// The guest's watchdogs found a stuck CPU or task.
+    /// The guest's watchdogs found a stuck CPU or task: hung task, soft or hard lockup, RCU stall.
     Stuck = 6,
+    /// A checker compiled into the guest's kernel found something: KASAN, KCSAN, KMSAN, KFENCE, UBSAN, kmemleak.
+    Sanitizer = 7,
+    /// The guest's lock validator found something.
+    Lockdep = 8,
+    /// The guest resets again and again, and prints nothing.
+    ResetLoop = 9,
 }
 
 impl End {
@@ -179,8 +185,10 @@ fn shortened(text: &str) -> &str {
 
 impl FailureKind {
     fn decode(number: u8) -> Result<FailureKind, Flaw> {
-        use FailureKind::{ExpectMissing, FailText, Oops, Panic, Stuck, TripleFault, Warn};
-        [Panic, Oops, Warn, TripleFault, FailText, ExpectMissing, Stuck]
+        use FailureKind::{
+            ExpectMissing, FailText, Lockdep, Oops, Panic, ResetLoop, Sanitizer, Stuck, TripleFault, Warn,
+        };
+        [Panic, Oops, Warn, TripleFault, FailText, ExpectMissing, Stuck, Sanitizer, Lockdep, ResetLoop]
             .into_iter()
             .find(|kind| *kind as u8 == number)
             .ok_or(Flaw("the failure is of an unknown kind"))
@@ -197,6 +205,9 @@ impl fmt::Display for FailureKind {
             FailureKind::FailText => "--fail text",
             FailureKind::ExpectMissing => "--expect text missing",
             FailureKind::Stuck => "stuck",
+            FailureKind::Sanitizer => "checker",
+            FailureKind::Lockdep => "lockdep",
+            FailureKind::ResetLoop => "reset loop",
         })
     }
 }

@@ -223,6 +223,9 @@ pub(crate) fn any_end() -> impl Strategy<Value = End> {
         FailureKind::FailText,
         FailureKind::ExpectMissing,
         FailureKind::Stuck,
+        FailureKind::Sanitizer,
+        FailureKind::Lockdep,
+        FailureKind::ResetLoop,
     ]);
     let ending = prop_oneof![
         Just(Ending::PowerOff),

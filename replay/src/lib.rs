@@ -9,14 +9,18 @@
 #![forbid(unsafe_code)]
 
 mod divergence;
+mod inspect;
 mod live;
+mod messages;
 mod narrow;
 mod plausible;
 mod player;
+mod silence;
 mod timeline;
 mod watch;
 
 pub use divergence::{Divergence, Evidence};
+pub use inspect::{Inspector, Reporter};
 pub use live::{Clock, Limit, Live, LiveOptions, Outcome};
 pub use narrow::{Narrowed, narrow};
 pub use player::{Checkpoint, PlayError, Player, Progress};

@@ -1,5 +1,7 @@
 //! The live end of a timeline: drives a machine beside the real world, and writes down what passes.
 
+use crate::inspect::{Blind, Inspector, Search};
+use crate::silence::{Moment, Silence};
 use crate::watch::{Failure, Watch};
 use boundary::{Arrival, Icount, Input, Mark, Media, Note, Output, PowerEvent, VirtualTime, World};
 use machine::{Event, Exit, Interrupt, Machine, Mismatch, StopSet};
@@ -33,6 +35,8 @@ const FLUSH_NS: u64 = 100_000_000;
 const WALL_CLOCK_NS: u64 = 1_000_000_000;
 /// How long, in guest time, a dying kernel may go on reporting its failure.
 const LAST_WORDS_NS: u64 = 2_000_000_000;
+/// Resets in a row without a byte on the console that are enough to call it a loop.
+const SILENT_RESETS_MAX: u32 = 3;
 
 /// How a live run ended.
 #[derive(Debug)]
@@ -96,6 +100,14 @@ pub struct Live<'a> {
     failure_noted: bool,
     /// Called when registers and backtraces are wanted.
     report: Box<dyn FnMut(&Machine) + 'a>,
+    inspector: Box<dyn Inspector + 'a>,
+    search: Search,
+    /// Where the machine stops for the inspector.
+    stops: StopSet,
+    silence: Silence,
+    /// Resets since the console last said something, and how long it was then.
+    silent_resets: u32,
+    printed_at_reset_bytes: u64,
 }
 
 impl<'a> Live<'a> {
@@ -126,7 +138,19 @@ impl<'a> Live<'a> {
             last_words: None,
             failure_noted: false,
             report,
+            inspector: Box::new(Blind),
+            search: Search::default(),
+            stops: StopSet::default(),
+            silence: Silence::default(),
+            silent_resets: 0,
+            printed_at_reset_bytes: 0,
         }
+    }
+
+    /// With somebody who knows the guest's symbols.
+    #[must_use]
+    pub fn inspected_by(self, inspector: Box<dyn Inspector + 'a>) -> Live<'a> {
+        Live { inspector, ..self }
     }
 
     /// Runs to the end and finishes the trace. `judge` says the exit status of an ending.
@@ -137,9 +161,13 @@ impl<'a> Live<'a> {
             if let Some(ending) = self.look_outside(Duration::ZERO) {
                 break ending;
             }
-            let exit = self.machine.run(self.until(), &StopSet::default(), &self.options.interrupt);
+            self.find_reporters();
+            let exit = self.machine.run(self.until(), &self.stops, &self.options.interrupt);
             self.options.interrupt.clear();
             self.drain();
+            if let Exit::Stop { vcpu, rip, .. } = exit {
+                self.entered(usize::from(vcpu), rip);
+            }
             // Not where a signal or a full buffer made it return: equal runs must end at equal places.
             let is_derived = matches!(exit, Exit::Budget | Exit::Idle { .. } | Exit::Power(_));
             if let Some(ending) = self.failed().filter(|_| is_derived) {
@@ -173,6 +201,38 @@ impl<'a> Live<'a> {
             }
         };
         self.finish(ending, triple_fault, mismatch, judge)
+    }
+
+    /// Looks for the functions that report failures, to be told when one is entered.
+    fn find_reporters(&mut self) {
+        let has_said_its_name = self.options.watch.take_linux_banner();
+        let inspector = self.inspector.as_mut();
+        if self.search.look(inspector, &self.machine, has_said_its_name, DIGEST_COUNTS) {
+            self.stops.execute = self.search.reporters().iter().map(|reporter| reporter.vaddr).collect();
+        }
+    }
+
+    /// A function that reports failures is about to be executed.
+    fn entered(&mut self, vcpu: usize, rip: u64) {
+        let Some(reporter) = self.search.reporters().iter().find(|reporter| reporter.vaddr == rip) else {
+            return;
+        };
+        let title = self.inspector.entered(&self.machine, vcpu, reporter);
+        self.options.watch.entered(self.machine.mark(), reporter.kind, &title);
+    }
+
+    /// Says where the guest is when it has not printed anything for long.
+    fn say_if_silent(&mut self, host_ns: u64) {
+        let moment = Moment {
+            now: self.machine.now(),
+            icount: self.machine.mark().icount.0,
+            host_ns: (self.options.clock == Clock::Host).then_some(host_ns),
+        };
+        if let Some(whose) = self.silence.is_long(moment) {
+            let whereabouts = self.inspector.whereabouts(&self.machine);
+            let place = self.machine.mark();
+            self.world.notice(&format!("no output for 5 s of {whose} time, at {place}: {whereabouts}"));
+        }
     }
 
     /// The next place at which to look around: chosen by counts alone, so that equal runs stay equal.
@@ -224,6 +284,7 @@ impl<'a> Live<'a> {
 
     fn keep_time(&mut self) {
         let now_ns = self.world.monotonic_ns();
+        self.say_if_silent(now_ns);
         if self.options.clock == Clock::Host && now_ns - self.wall_noted_ns >= WALL_CLOCK_NS {
             self.wall_noted_ns = now_ns;
             let wall_ns = self.world.wall_clock_ns();
@@ -299,11 +360,7 @@ impl<'a> Live<'a> {
         match event {
             PowerEvent::Off => Some(Ending::PowerOff),
             PowerEvent::DebugExit(value) => Some(Ending::DebugExit(value)),
-            PowerEvent::Reset if !self.options.reboot => Some(Ending::Reset),
-            PowerEvent::Reset => match self.machine.reset(self.media) {
-                Ok(()) => None,
-                Err(error) => Some(Ending::HostTrouble { reason: error.to_string() }),
-            },
+            PowerEvent::Reset => self.reset(),
             PowerEvent::TripleFault(fault) => {
                 let first = fault.steps.first();
                 let title = first.map_or_else(String::new, |step| {
@@ -312,6 +369,34 @@ impl<'a> Live<'a> {
                 Some(Ending::Failure { kind: FailureKind::TripleFault, title, place: self.machine.mark() })
             }
         }
+    }
+
+    /// The guest wants to be reset: it is, unless that would go on for ever, or hide a failure.
+    fn reset(&mut self) -> Option<Ending> {
+        let has_printed = self.console.length_bytes > self.printed_at_reset_bytes;
+        self.printed_at_reset_bytes = self.console.length_bytes;
+        self.silent_resets = if has_printed { 0 } else { self.silent_resets + 1 };
+        // `finish` makes a failure of it.
+        let has_failed = self.options.watch.failure().is_some() && self.options.end_on_failure;
+        let place = self.machine.mark();
+        let kind = FailureKind::ResetLoop;
+        if has_failed {
+            return Some(Ending::Reset);
+        }
+        if !self.options.reboot {
+            let title = "a reset before anything was printed".to_owned();
+            let is_silent = self.console.length_bytes == 0;
+            return Some(if is_silent { Ending::Failure { kind, title, place } } else { Ending::Reset });
+        }
+        if self.silent_resets >= SILENT_RESETS_MAX {
+            let title = format!("{SILENT_RESETS_MAX} resets in a row, and nothing was printed in between");
+            return Some(Ending::Failure { kind, title, place });
+        }
+        // The next kernel lies elsewhere.
+        self.search = Search::default();
+        self.stops = StopSet::default();
+        let result = self.machine.reset(self.media);
+        result.err().map(|error| Ending::HostTrouble { reason: error.to_string() })
     }
 
     /// Passes on what the machine did.
@@ -323,6 +408,8 @@ impl<'a> Live<'a> {
                     if let Output::Console(bytes) = &output {
                         self.console.absorb(bytes);
                         self.options.watch.print(mark, bytes);
+                        self.silence.printed(bytes);
+                        self.inspector.printed(bytes);
                     }
                     self.world.emit(&output);
                 }
@@ -333,7 +420,9 @@ impl<'a> Live<'a> {
 
     /// A failure is written down as soon as it is seen: a recorder that dies afterwards has kept it.
     fn note_failure(&mut self) {
-        let Some(failure) = self.options.watch.failure().filter(|_| !self.failure_noted) else { return };
+        let watch = &self.options.watch;
+        let is_due = !self.failure_noted && !watch.is_wordless();
+        let Some(failure) = watch.failure().filter(|_| is_due) else { return };
         self.failure_noted = true;
         let title = failure.title.clone();
         self.write(&recorder::Event::Note(Note::Failure(title)));
@@ -395,6 +484,28 @@ impl<'a> Live<'a> {
         }
     }
 
+    /// A failure whose last words never ended is still the reason, whatever ended the run; and the reason may stand
+    /// in the kernel's log only, if its console was silent.
+    fn with_reason(&mut self, ending: Ending) -> Ending {
+        let is_effect = match &ending {
+            Ending::Reset | Ending::Hang | Ending::Limit => true,
+            Ending::Failure { kind, .. } => matches!(kind, FailureKind::TripleFault | FailureKind::ResetLoop),
+            Ending::PowerOff | Ending::DebugExit(_) => false,
+            Ending::Quit | Ending::Signal(_) | Ending::HostTrouble { .. } => return ending,
+        };
+        let watch = &mut self.options.watch;
+        if watch.is_wordless() || (is_effect && watch.failure().is_none()) {
+            let place = self.machine.mark();
+            for line in self.inspector.unprinted_log(&self.machine) {
+                watch.logged(place, &line);
+            }
+        }
+        match watch.failure().cloned() {
+            Some(Failure { kind, title, place }) => Ending::Failure { kind, title, place },
+            None => ending,
+        }
+    }
+
     fn finish(
         mut self,
         mut ending: Ending,
@@ -402,15 +513,7 @@ impl<'a> Live<'a> {
         mismatch: Option<Box<Mismatch>>,
         judge: impl FnOnce(&Ending) -> u8,
     ) -> Outcome {
-        // A failure whose last words never ended is still the reason, whatever ended the run.
-        if let Some(Failure { kind, title, place }) = self.options.watch.failure().cloned()
-            && matches!(
-                ending,
-                Ending::Reset | Ending::Hang | Ending::Limit | Ending::PowerOff | Ending::DebugExit(_)
-            )
-        {
-            ending = Ending::Failure { kind, title, place };
-        }
+        ending = self.with_reason(ending);
         if self.options.watch.misses_expected()
             && matches!(ending, Ending::PowerOff | Ending::Reset | Ending::DebugExit(_))
         {

@@ -1,9 +1,11 @@
-//! Watching the console for failures: what a kernel says when it dies.
+//! Watching a guest for failures: what a kernel says when it dies, and where it goes to say it.
 //!
-//! Linux's words for panics, oopses and warnings (kernel/panic.c, arch/x86/kernel/dumpstack.c), and the texts
-//! the user asked for. Works on complete lines; only the text asked for by `--fail` and `--expect` may stand
-//! in an unfinished one.
+//! The words are in [`crate::messages`]; beside them stand the texts the user asked for. Works on complete lines; only
+//! the text asked for by `--fail` and `--expect` may stand in an unfinished one. A timeline that knows where the
+//! guest's `panic` and its like begin says when they are entered: that place is the failure's, exact to the
+//! instruction, and it is known even if nothing is ever printed.
 
+use crate::messages::{Message, classify, without_prefix};
 use boundary::Mark;
 use recorder::FailureKind;
 
@@ -30,8 +32,15 @@ pub struct Failure {
     pub kind: FailureKind,
     /// The line that says so, without its time stamp.
     pub title: String,
-    /// Where it was printed.
+    /// Where the kernel began to report it, else where it was printed.
     pub place: Mark,
+}
+
+/// Which report a line that is still to come belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Latest {
+    Failure,
+    Cause,
 }
 
 /// Reads the console as it is printed.
@@ -41,7 +50,20 @@ pub struct Watch {
     expect: Option<Pattern>,
     line: Vec<u8>,
     expected_seen: bool,
+    /// The system has said that it is Linux.
+    is_linux: bool,
+    has_just_said_linux: bool,
     failure: Option<Failure>,
+    /// The failure is known only by the function that was entered: its own words are still to come.
+    is_wordless: bool,
+    /// The latest report that is no failure by itself, but may be the reason for one.
+    cause: Option<Failure>,
+    /// Such a report is being printed.
+    cause_is_open: bool,
+    /// Where functions that report were entered for the last time, until their words come.
+    entered: Vec<(FailureKind, Mark)>,
+    /// The next line completes a title.
+    wants_next_line: Option<Latest>,
     /// The last line that belongs to the report of the failure has been printed.
     complete: bool,
 }
@@ -65,7 +87,14 @@ impl Watch {
             expect,
             line: Vec::new(),
             expected_seen: false,
+            is_linux: false,
+            has_just_said_linux: false,
             failure: None,
+            is_wordless: false,
+            cause: None,
+            cause_is_open: false,
+            entered: Vec::new(),
+            wants_next_line: None,
             complete: false,
         }
     }
@@ -76,7 +105,8 @@ impl Watch {
             match byte {
                 b'\n' => {
                     let line = std::mem::take(&mut self.line);
-                    self.kernel_line(place, &line);
+                    self.asked_for(place, &line);
+                    self.kernel_line(place, &String::from_utf8_lossy(&line));
                 }
                 b'\r' => {}
                 _ if self.line.len() >= LONGEST_LINE => self.line.clear(),
@@ -86,27 +116,35 @@ impl Watch {
                 }
             }
         }
-        self.asked_for(place);
+        let line = std::mem::take(&mut self.line);
+        self.asked_for(place, &line);
+        self.line = line;
+    }
+
+    /// The kernel has logged a line that never reached the console: it counts as the kernel's words, but not as
+    /// what the console showed.
+    pub fn logged(&mut self, place: Mark, line: &str) {
+        self.kernel_line(place, line);
+    }
+
+    /// A vCPU enters a function in which the kernel reports a failure of this kind: `Panic`, `Oops` or `Warn`.
+    /// `title` is what is known of the reason.
+    pub fn entered(&mut self, place: Mark, kind: FailureKind, title: &str) {
+        self.entered.retain(|(entered, _)| *entered != kind);
+        self.entered.push((kind, place));
+        let severity = match kind {
+            FailureKind::Panic => FailOn::Panic,
+            FailureKind::Warn => FailOn::Warn,
+            _ => FailOn::Oops,
+        };
+        if self.fail_on >= severity && self.failure.is_none() {
+            self.failure = Some(Failure { kind, title: title.to_owned(), place });
+            self.is_wordless = true;
+        }
     }
 
     /// The user's patterns, also in a line that is not finished.
-    fn asked_for(&mut self, place: Mark) {
-        if let Some(expect) = &self.expect {
-            self.expected_seen |= expect(&self.line);
-        }
-        if let Some(fail) = &self.fail
-            && self.failure.is_none()
-            && fail(&self.line)
-        {
-            let title =
-                format!("`{}` matches --fail", without_time_stamp(&String::from_utf8_lossy(&self.line)));
-            self.failure = Some(Failure { kind: FailureKind::FailText, title, place });
-        }
-    }
-
-    fn kernel_line(&mut self, place: Mark, line: &[u8]) {
-        let whole = String::from_utf8_lossy(line);
-        let text = without_time_stamp(&whole);
+    fn asked_for(&mut self, place: Mark, line: &[u8]) {
         if let Some(expect) = &self.expect {
             self.expected_seen |= expect(line);
         }
@@ -114,24 +152,84 @@ impl Watch {
             && self.failure.is_none()
             && fail(line)
         {
-            let title = format!("`{text}` matches --fail");
+            let title = format!("`{}` matches --fail", without_prefix(&String::from_utf8_lossy(line)));
             self.failure = Some(Failure { kind: FailureKind::FailText, title, place });
         }
-        if let Some(kind) = classify(text, self.fail_on) {
-            // A panic that follows an oops is its consequence: the oops stays the title, but the report goes
-            // on until the panic is over.
-            self.complete = false;
-            if self.failure.is_none() {
-                self.failure = Some(Failure { kind, title: text.to_owned(), place });
-            }
-        }
-        self.complete |= self.failure.is_some() && text.starts_with("---[ end ");
     }
 
-    /// The first failure seen.
+    fn kernel_line(&mut self, place: Mark, line: &str) {
+        let text = without_prefix(line);
+        if text.starts_with("Linux version ") {
+            self.is_linux = true;
+            self.has_just_said_linux = true;
+        }
+        let continued = match self.wants_next_line.take() {
+            Some(Latest::Failure) => self.failure.as_mut(),
+            Some(Latest::Cause) => self.cause.as_mut(),
+            None => None,
+        };
+        if let Some(report) = continued {
+            report.title = format!("{}: {}", report.title.trim_end_matches(':'), text.trim());
+        }
+        if let Some(message) = classify(&text, self.is_linux) {
+            self.reported(place, message);
+        }
+        if text.starts_with("---[ end ") {
+            self.complete |= self.failure.is_some();
+            self.cause_is_open = false;
+        }
+    }
+
+    fn reported(&mut self, place: Mark, message: Message) {
+        let place = self.entry_of(message.kind).unwrap_or(place);
+        let report = Failure { kind: message.kind, title: message.title, place };
+        if message.severity > self.fail_on {
+            if !(message.is_inner && self.cause_is_open) {
+                self.cause = Some(report);
+                self.cause_is_open = true;
+                self.wants_next_line = message.wants_next_line.then_some(Latest::Cause);
+            }
+            return;
+        }
+        // A panic that follows an oops is its consequence: the oops stays the title, but the report goes on until
+        // the panic is over.
+        self.complete = false;
+        if self.failure.is_some() && !self.is_wordless {
+            return;
+        }
+        let cause = self.cause.take().filter(|_| message.is_consequence);
+        self.wants_next_line = (message.wants_next_line && cause.is_none()).then_some(Latest::Failure);
+        self.failure = Some(cause.unwrap_or(report));
+        self.is_wordless = false;
+    }
+
+    /// Where the function was entered that prints messages of this kind, if it was since the last one.
+    fn entry_of(&mut self, kind: FailureKind) -> Option<Mark> {
+        let found = self.entered.iter().position(|(entered, _)| *entered == kind)?;
+        Some(self.entered.remove(found).1)
+    }
+
+    /// From which severity on something is a failure.
+    #[must_use]
+    pub fn fail_on(&self) -> FailOn {
+        self.fail_on
+    }
+
+    /// Whether the system has said since the last call that it is Linux.
+    pub fn take_linux_banner(&mut self) -> bool {
+        std::mem::take(&mut self.has_just_said_linux)
+    }
+
+    /// The first failure seen, or the report that led to it.
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {
         self.failure.as_ref()
+    }
+
+    /// Whether the words for the failure are missing so far.
+    #[must_use]
+    pub fn is_wordless(&self) -> bool {
+        self.is_wordless
     }
 
     /// Whether the kernel has finished its report of the failure.
@@ -147,94 +245,5 @@ impl Watch {
     }
 }
 
-/// What a line of the kernel means, if it means a failure.
-fn classify(text: &str, fail_on: FailOn) -> Option<FailureKind> {
-    if text.starts_with("Kernel panic - not syncing") || text.starts_with("panic: ") {
-        return Some(FailureKind::Panic);
-    }
-    const OOPS: [&str; 6] = [
-        "BUG: ",
-        "Oops: ",
-        "kernel BUG at ",
-        "general protection fault",
-        "Unable to handle kernel ",
-        "int3: ",
-    ];
-    if fail_on >= FailOn::Oops && OOPS.iter().any(|start| text.starts_with(start)) {
-        return Some(FailureKind::Oops);
-    }
-    (fail_on >= FailOn::Warn && text.starts_with("WARNING: ")).then_some(FailureKind::Warn)
-}
-
-/// A printk line without its `[    1.234567] ` and caller prefix.
-fn without_time_stamp(line: &str) -> &str {
-    let mut text = line.trim_start();
-    for _ in 0..2 {
-        let Some(rest) = text.strip_prefix('[') else { break };
-        let Some((stamp, after)) = rest.split_once(']') else { break };
-        let is_stamp = stamp.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | ' ' | 'T' | 'C'));
-        if !is_stamp {
-            break;
-        }
-        text = after.trim_start();
-    }
-    text
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use boundary::Icount;
-
-    fn watch_all(fail_on: FailOn, text: &str) -> Watch {
-        let mut watch = Watch::new(fail_on, None, None);
-        for (at, byte) in (0..).zip(text.bytes()) {
-            watch.print(Mark::before(Icount(at)), &[byte]);
-        }
-        watch
-    }
-
-    #[test]
-    fn a_panic_is_seen_with_its_title_and_place() {
-        let text = "[    1.5] hello\r\n[    1.6] Kernel panic - not syncing: VFS: no root\r\n";
-        let watch = watch_all(FailOn::Panic, text);
-        let failure = watch.failure().expect("the panic");
-        assert_eq!(failure.kind, FailureKind::Panic);
-        assert_eq!(failure.title, "Kernel panic - not syncing: VFS: no root");
-        assert_eq!(failure.place.icount.0 as usize, text.len() - 1);
-        assert!(!watch.is_complete());
-    }
-
-    #[test]
-    fn an_oops_stays_the_title_when_a_panic_follows_and_the_report_ends_with_the_panic() {
-        let text = "BUG: kernel NULL pointer dereference, address: 0\n---[ end trace 0000 ]---\n";
-        let mut watch = watch_all(FailOn::Oops, text);
-        assert!(watch.is_complete());
-        watch.print(Mark::default(), b"Kernel panic - not syncing: Fatal exception\n");
-        assert!(!watch.is_complete());
-        watch.print(Mark::default(), b"---[ end Kernel panic - not syncing ]---\n");
-        assert!(watch.is_complete());
-        assert_eq!(watch.failure().map(|failure| failure.kind), Some(FailureKind::Oops));
-    }
-
-    #[test]
-    fn an_oops_is_no_failure_when_only_panics_are() {
-        assert!(watch_all(FailOn::Panic, "BUG: bad\n").failure().is_none());
-        assert!(watch_all(FailOn::Oops, "WARNING: CPU: 0\n").failure().is_none());
-        assert!(watch_all(FailOn::Warn, "WARNING: CPU: 0\n").failure().is_some());
-    }
-
-    #[test]
-    fn asked_for_text_is_seen_in_an_unfinished_line() {
-        let contains = |word: &'static str| -> Option<Pattern> {
-            Some(Box::new(move |line| String::from_utf8_lossy(line).contains(word)))
-        };
-        let mut watch = Watch::new(FailOn::Oops, contains("bad"), contains("login:"));
-        assert!(watch.misses_expected());
-        watch.print(Mark::default(), b"host login: ");
-        assert!(!watch.misses_expected());
-        assert!(watch.failure().is_none());
-        watch.print(Mark::default(), b"bad");
-        assert_eq!(watch.failure().map(|failure| failure.kind), Some(FailureKind::FailText));
-    }
-}
+mod tests;

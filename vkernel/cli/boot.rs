@@ -4,7 +4,7 @@ use crate::args::boot::{Clock, Engine, FailOn, Keep, OnFail};
 use crate::args::values::Limit;
 use crate::config::{BootConfig, Judgement, Recording, refuse_path};
 use crate::exit::{ExitStatus, cannot_judge};
-use crate::report::{self, Failed, SymbolSource};
+use crate::report::{self, Failed, Inspected, SymbolSource};
 use crate::say;
 use anyhow::{Context, Result};
 use boundary::{Boot, Image, PowerOn, World};
@@ -20,6 +20,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub const VIRTUAL_RTC_START_S: u64 = 1_767_225_600;
 /// Counts between two comparisons in lockstep.
 pub const LOCKSTEP_COUNTS: u64 = 1000;
+
+const CTRL_D: u8 = 4;
 
 /// A recording that is being made, or was.
 pub struct Recorded {
@@ -38,7 +40,10 @@ pub struct Recorded {
 pub fn run(config: BootConfig) -> Result<ExitStatus> {
     let symbols = SymbolSource::open(&config.symbols, &config.images[0].bytes)?;
     let interrupt = Interrupt::default();
-    let options = HostOptions { interrupt: Some(interrupt.flag()), ..HostOptions::default() };
+    // To a terminal driver the first ^D may only end an unfinished line; on an empty line it ends the input.
+    let at_end_of_input = if config.has_built_in_init { vec![CTRL_D; 2] } else { Vec::new() };
+    let options =
+        HostOptions { at_end_of_input, interrupt: Some(interrupt.flag()), ..HostOptions::default() };
     let mut host = Host::open(options)?;
     let clock = config.clock.unwrap_or(if host.is_live() { Clock::Host } else { Clock::Virtual });
     let images = image_set(&config);
@@ -62,13 +67,15 @@ pub fn run(config: BootConfig) -> Result<ExitStatus> {
         watch: watch(&config.judgement),
         interrupt,
     };
-    let on_report = Box::new(|machine: &Machine| say::raw(&report::registers(machine, &symbols)));
+    let inspected = symbols.inspector(config.protocol, config.judgement.fail_on == FailOn::Warn);
+    let on_report = Box::new(|machine: &Machine| say::raw(&inspected.registers(machine)));
     let ok_exit = config.judgement.ok_exit;
     let live = Live::new(machine, &mut host, &images, writer, live_options, on_report);
+    let live = live.inspected_by(Box::new(&inspected));
     let outcome = live.run(|ending| judge(ending, ok_exit).code());
     drop(host);
     let status = judge(&outcome.ending, ok_exit);
-    say_verdict(&outcome, status, recorded.as_ref(), &symbols);
+    say_verdict(&outcome, status, recorded.as_ref(), &inspected);
     if let Some(trouble) = &outcome.trace_trouble {
         say::line(&format!("the recording is incomplete, what is in it replays: {trouble}"));
         // A guest that failed has failed all the same.
@@ -203,13 +210,18 @@ pub fn judge(ending: &Ending, ok_exit: Option<u32>) -> ExitStatus {
 }
 
 /// Says on stderr what came of it: one line for a good run, the closing paragraph for a failed one.
-fn say_verdict(outcome: &Outcome, status: ExitStatus, recorded: Option<&Recorded>, symbols: &SymbolSource) {
+fn say_verdict(
+    outcome: &Outcome,
+    status: ExitStatus,
+    recorded: Option<&Recorded>,
+    inspected: &Inspected<'_>,
+) {
     let name = recorded.map(|recorded| recorded.name.as_str());
     if status == ExitStatus::Good {
         let kept = name.map_or_else(String::new, |name| format!("; recorded as {name}"));
         say::line(&format!("{} at {} ({}){kept}", outcome.ending, outcome.mark, outcome.virtual_time));
     } else {
-        say::raw(&report::closing_paragraph(&Failed::live(outcome, name), symbols));
+        say::raw(&report::closing_paragraph(&Failed::live(outcome, name), inspected));
     }
 }
 

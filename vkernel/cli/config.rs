@@ -28,6 +28,8 @@ pub struct BootConfig {
     pub images: Vec<LoadedFile>,
     /// How the kernel is entered.
     pub protocol: BootProtocol,
+    /// The guest runs the built-in init, which is to be told when the console input ends.
+    pub has_built_in_init: bool,
     /// The kernel's command line, complete.
     pub command_line: String,
     /// Files of symbols; each is there and can be read.
@@ -124,12 +126,20 @@ impl BootConfig {
         let clock = clock(&machine)?;
         let kernel = kernel.ok_or_else(|| usage("no KERNEL given; see vkernel --help"))?;
         let (kernel, protocol) = files::kernel(&kernel, guest.protocol, machine.ram_bytes)?;
-        let images = files::images(kernel, protocol, &guest, machine.ram_bytes)?;
-        let told = command_line::compose(protocol, &guest)?;
+        let mut told = command_line::compose(protocol, &guest)?;
+        let images = files::images(kernel, protocol, &guest, &told.command_line, machine.ram_bytes)?;
+        let has_built_in_init = images.iter().any(|image| image.name == files::BUILT_IN_INIT);
+        if has_built_in_init {
+            told.notices.push(
+                "no initrd and no disk: a small built-in init gives a shell (--initrd none leaves it out)"
+                    .to_owned(),
+            );
+        }
         files::check_symbols(&guest.symbols)?;
         Ok(BootConfig {
             images,
             protocol,
+            has_built_in_init,
             command_line: told.command_line,
             symbols: guest.symbols,
             ram_bytes: machine.ram_bytes,

@@ -111,7 +111,8 @@ fn explain(
         reader.length_bytes()?
     ));
     let symbols = SymbolSource::open(&[], KERNEL)?;
-    say::raw(&report::closing_paragraph(&Failed::live(outcome, Some(name)), &symbols));
+    let inspected = symbols.inspector(BootProtocol::Multiboot1, false);
+    say::raw(&report::closing_paragraph(&Failed::live(outcome, Some(name)), &inspected));
     say::block(&format!(
         "what to type next:\n  \
          vkernel replay {name}          the same run again, as often as you like\n  \

@@ -3,13 +3,13 @@
 use crate::boot::engine;
 use crate::config::{ReplayConfig, VerifyConfig};
 use crate::exit::{ExitStatus, Refused};
-use crate::report::{self, Failed, SymbolSource};
+use crate::report::{self, Failed, Inspected, SymbolSource};
 use crate::say;
 use anyhow::Result;
-use boundary::{Arrival, Media, Output, Role, World};
+use boundary::{Arrival, Mark, Media, Output, Role, World};
 use host::{Host, HostOptions};
 use machine::Interrupt;
-use recorder::Tail;
+use recorder::{Ending, Tail};
 use replay::{Divergence, PlayError, Player, Progress, narrow};
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,18 @@ pub fn run(config: ReplayConfig) -> Result<ExitStatus> {
     let kernel = images.iter().find(|image| image.role == Role::Kernel);
     let kernel = kernel.and_then(|kernel| config.images.image(kernel.id)).unwrap_or_default();
     let symbols = SymbolSource::open(&config.symbols, &kernel)?;
-    let player = match play(&config, false, &symbols, Host::emit)? {
+    let inspected = symbols.inspector(config.reader.power_on().boot.protocol, false);
+    let failed_at = match config.reader.ending().map(|end| &end.ending) {
+        Some(Ending::Failure { place, .. }) => Some(*place),
+        _ => None,
+    };
+    let print = |host: &mut Host, output: &Output| {
+        if let Output::Console(bytes) = output {
+            inspected.printed(bytes);
+        }
+        host.emit(output);
+    };
+    let player = match play(&config, false, &inspected, failed_at, print)? {
         Played::ToEnd(player) => player,
         Played::Stopped(status) => return Ok(status),
     };
@@ -39,7 +50,7 @@ pub fn run(config: ReplayConfig) -> Result<ExitStatus> {
             machine: &player.machine,
             trace: Some(&path),
         };
-        say::raw(&report::closing_paragraph(&failed, &symbols));
+        say::raw(&report::closing_paragraph(&failed, &inspected));
     }
     say::line(&format!("replayed to {} ({}): {}, as recorded", end.mark, end.virtual_time, end.ending));
     Ok(status)
@@ -52,7 +63,8 @@ pub fn run(config: ReplayConfig) -> Result<ExitStatus> {
 pub fn verify(config: VerifyConfig) -> Result<ExitStatus> {
     let started = Instant::now();
     let symbols = SymbolSource::open(&config.replay.symbols, &[])?;
-    if let Played::Stopped(status) = play(&config.replay, config.full, &symbols, |_, _| {})? {
+    let inspected = symbols.inspector(config.replay.reader.power_on().boot.protocol, false);
+    if let Played::Stopped(status) = play(&config.replay, config.full, &inspected, None, |_, _| {})? {
         return Ok(status);
     }
     let last = config.replay.reader.last_mark()?;
@@ -76,7 +88,8 @@ enum Played<'a> {
 fn play<'a>(
     config: &'a ReplayConfig,
     full: bool,
-    symbols: &SymbolSource,
+    inspected: &Inspected<'_>,
+    failed_at: Option<Mark>,
     print: impl Fn(&mut Host, &Output),
 ) -> Result<Played<'a>> {
     let interrupt = Interrupt::default();
@@ -84,10 +97,20 @@ fn play<'a>(
     let mut host = Host::open(options)?;
     let mut player = Player::new(&config.reader, &config.images, engine(config.engine), interrupt.clone())?;
     player.full = full;
+    let mut to_look_at = failed_at;
     loop {
-        match player.play_to_end(&mut |_, output| print(&mut host, output)) {
+        let mut emit = |_, output: &Output| print(&mut host, output);
+        let progress = match to_look_at {
+            Some(place) => player.play(place, &mut emit),
+            None => player.play_to_end(&mut emit),
+        };
+        match progress {
             // Nothing was asked to stop at.
             Ok(Progress::Interrupted | Progress::Stopped { .. }) => {}
+            Ok(Progress::Reached | Progress::Ended) if to_look_at.take().is_some() => {
+                inspected.look_at_failure(&player.machine);
+                continue;
+            }
             Ok(Progress::Reached | Progress::Ended) => return Ok(Played::ToEnd(Box::new(player))),
             Err(PlayError::Divergence(divergence)) => {
                 drop(host);
@@ -97,14 +120,14 @@ fn play<'a>(
         }
         // Lowered before looking: a signal that comes in between is seen now or raises it again.
         interrupt.clear();
-        if let Some(status) = stopped(&mut host, &player, symbols) {
+        if let Some(status) = stopped(&mut host, &player, inspected) {
             return Ok(Played::Stopped(status));
         }
     }
 }
 
 /// Whether what interrupted a replay ends it. A window that changed its size, or a SIGCONT, does not.
-fn stopped(host: &mut Host, player: &Player<'_>, symbols: &SymbolSource) -> Option<ExitStatus> {
+fn stopped(host: &mut Host, player: &Player<'_>, inspected: &Inspected<'_>) -> Option<ExitStatus> {
     for arrival in host.arrivals(Duration::ZERO) {
         match arrival {
             Arrival::Stop { signal, .. } => return Some(ExitStatus::Signal(signal)),
@@ -112,7 +135,7 @@ fn stopped(host: &mut Host, player: &Player<'_>, symbols: &SymbolSource) -> Opti
                 say::line(&reason);
                 return Some(ExitStatus::HostTrouble);
             }
-            Arrival::Report => say::raw(&report::registers(&player.machine, symbols)),
+            Arrival::Report => say::raw(&inspected.registers(&player.machine)),
             Arrival::Input(_) | Arrival::Note(_) => {}
         }
     }

@@ -2,11 +2,13 @@
 
 use crate::exit::usage;
 use anyhow::{Context, Result};
-use boundary::TripleFault;
+use boundary::{BootProtocol, Mark, TripleFault};
+use ddb_shell::GuestInspector;
 use ddb_shell::report::{FailureReport, failure_paragraph, vcpus_report};
 use machine::Machine;
-use recorder::Ending;
-use replay::Outcome;
+use recorder::{Ending, FailureKind};
+use replay::{Inspector, Outcome, Reporter};
+use std::cell::RefCell;
 use std::path::PathBuf;
 
 /// Where the guest's symbols may come from. Read when a report is wanted, for a kernel's own table is in its
@@ -29,16 +31,55 @@ impl SymbolSource {
         Ok(SymbolSource { image })
     }
 
-    /// The symbols of a machine: the image's, moved to where the kernel is, else those in its memory.
-    fn symbols(&self, machine: &Machine) -> ddb_shell::Symbols<'_> {
-        let of_image = ddb_shell::Symbols::parse(&self.image).ok();
-        ddb_shell::Symbols::of_guest(of_image, machine.system().mem.ram())
+    /// Somebody who looks at a guest with these symbols: the image's, moved to where the kernel is, else those in the
+    /// kernel's memory.
+    pub fn inspector(&self, protocol: BootProtocol, stops_at_warnings: bool) -> Inspected<'_> {
+        let is_linux = matches!(protocol, BootProtocol::LinuxBzImage | BootProtocol::LinuxElf);
+        let image = || ddb_shell::Symbols::parse(&self.image).ok();
+        Inspected(RefCell::new(GuestInspector::new(image, is_linux, stops_at_warnings)))
     }
 }
 
-/// Registers and backtrace of every vCPU.
-pub fn registers(machine: &Machine, source: &SymbolSource) -> String {
-    vcpus_report(machine, &source.symbols(machine))
+/// What is known of a guest, shared between the timeline, which asks as it runs, and the report at its end.
+pub struct Inspected<'a>(RefCell<GuestInspector<'a>>);
+
+impl Inspected<'_> {
+    /// Registers and backtrace of every vCPU.
+    pub fn registers(&self, machine: &Machine) -> String {
+        vcpus_report(machine, self.0.borrow_mut().symbols(machine))
+    }
+
+    /// A replay has printed something.
+    pub fn printed(&self, bytes: &[u8]) {
+        self.0.borrow_mut().printed(bytes);
+    }
+
+    /// A replay has come to the place of the failure.
+    pub fn look_at_failure(&self, machine: &Machine) {
+        self.0.borrow_mut().look_at_failure(machine);
+    }
+}
+
+impl Inspector for &Inspected<'_> {
+    fn reporters(&mut self, machine: &Machine) -> Vec<Reporter> {
+        self.0.borrow_mut().reporters(machine)
+    }
+
+    fn entered(&mut self, machine: &Machine, vcpu: usize, reporter: &Reporter) -> String {
+        self.0.borrow_mut().entered(machine, vcpu, reporter)
+    }
+
+    fn printed(&mut self, bytes: &[u8]) {
+        self.0.borrow_mut().printed(bytes);
+    }
+
+    fn unprinted_log(&mut self, machine: &Machine) -> Vec<String> {
+        self.0.borrow_mut().unprinted_log(machine)
+    }
+
+    fn whereabouts(&mut self, machine: &Machine) -> String {
+        self.0.borrow_mut().whereabouts(machine)
+    }
 }
 
 /// What is known of a failed run, live or replayed.
@@ -62,14 +103,23 @@ impl<'a> Failed<'a> {
 }
 
 /// The paragraph that closes a failed run.
-pub fn closing_paragraph(failed: &Failed<'_>, source: &SymbolSource) -> String {
+pub fn closing_paragraph(failed: &Failed<'_>, inspected: &Inspected<'_>) -> String {
+    let mut inspector = inspected.0.borrow_mut();
+    let log = inspector.unprinted_log(failed.machine);
+    inspector.symbols(failed.machine);
+    let place: Option<Mark> = match failed.ending {
+        Ending::Failure { place, .. } => Some(*place),
+        _ => None,
+    };
+    let is_triple_fault = matches!(failed.ending, Ending::Failure { kind: FailureKind::TripleFault, .. });
     let report = FailureReport {
         ending: failed.ending,
         mark: failed.machine.mark(),
         virtual_time: failed.machine.now(),
-        triple_fault: failed.triple_fault,
-        vcpu: None,
+        triple_fault: failed.triple_fault.filter(|_| is_triple_fault),
+        scene: place.and_then(|place| inspector.scene_at(place)),
+        log: &log,
         trace: failed.trace,
     };
-    failure_paragraph(&report, failed.machine, &source.symbols(failed.machine))
+    failure_paragraph(&report, failed.machine, inspector.known_symbols())
 }

@@ -39,14 +39,15 @@ fn a_panic_is_reported_with_its_place_vcpu_symbol_trace_and_command() {
         mark,
         virtual_time: machine.now(),
         triple_fault: None,
-        vcpu: None,
+        scene: None,
+        log: &[],
         trace: Some("demo-7"),
     };
     let text = failure_paragraph(&report, &machine, &symbols);
     let (paragraph, trace) = text.split_once('\n').expect("two parts");
     let start = "vkernel: the guest's kernel panicked: panic: requested on the command line. That was at @";
     assert!(paragraph.starts_with(start), "{text}");
-    assert!(paragraph.contains("with vCPU 0 in panic+0x0/0x"), "{text}");
+    assert!(paragraph.contains("with vCPU 0 in main+0x"), "{text}");
     assert!(paragraph.ends_with("The run is recorded as demo-7; `vkernel ddb demo-7` opens it there."));
     assert!(trace.lines().count() >= 3 && trace.lines().all(|line| line.starts_with("    ")), "{text}");
 
@@ -66,7 +67,8 @@ fn a_triple_fault_is_reported_with_its_faults_and_their_reasons() {
         mark: machine.mark(),
         virtual_time: machine.now(),
         triple_fault: Some(&fault),
-        vcpu: None,
+        scene: None,
+        log: &[],
         trace: None,
     };
     let text = failure_paragraph(&report, &machine, &symbols);

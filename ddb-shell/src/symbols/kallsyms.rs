@@ -19,6 +19,9 @@
 
 use super::table::{Builder, Rank, SymbolTable};
 
+/// Whether a page, by its number, is known to hold only zeros.
+pub(super) type IsBlank<'a> = &'a dyn Fn(usize) -> bool;
+
 const DIGITS: &[u8; 20] = b"0\x001\x002\x003\x004\x005\x006\x007\x008\x009\0";
 const TOKENS: usize = 256;
 /// Tables smaller than this are no kernel's.
@@ -40,12 +43,12 @@ const MARKER_SPACING: usize = 256;
 /// The upper half of the address space.
 const KERNEL_SPACE: u64 = 0xffff_8000_0000_0000;
 
-/// The symbols of the first kernel in `ram`.
-pub(super) fn find_kallsyms(ram: &[u8]) -> Option<SymbolTable> {
+/// The symbols of the first kernel in `ram`. Pages of which `is_blank` knows that they hold zeros are not looked at.
+pub(super) fn find_kallsyms(ram: &[u8], is_blank: IsBlank<'_>) -> Option<SymbolTable> {
     let mut budget = NAMES_BUDGET;
     let mut from = 0;
     for _ in 0..DIGITS_MAX {
-        let digits = find_digits(ram, from)?;
+        let digits = find_digits(ram, from, is_blank)?;
         from = digits + DIGITS.len();
         let table = Tokens::around(ram, digits).and_then(|tokens| {
             let names = Names::before(ram, &tokens, &mut budget)?;
@@ -77,13 +80,13 @@ fn align_8(offset: usize) -> usize {
 
 /// The offset of the next [`DIGITS`] at or after `from`. Pages of zeros, most of a fresh guest's RAM, are
 /// stepped over whole.
-fn find_digits(ram: &[u8], from: usize) -> Option<usize> {
+fn find_digits(ram: &[u8], from: usize, is_blank: IsBlank<'_>) -> Option<usize> {
     const PAGE_BYTES: usize = 4096;
     static ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
     let first_page = from / PAGE_BYTES * PAGE_BYTES;
     let pages = (first_page..).step_by(PAGE_BYTES).zip(ram[first_page..].chunks(PAGE_BYTES));
     pages
-        .filter(|(_, page)| **page != ZEROS[..page.len()])
+        .filter(|(at, page)| !is_blank(at / PAGE_BYTES) && **page != ZEROS[..page.len()])
         .find_map(|(at, page)| find_digits_in_page(ram, at, page, from))
 }
 

@@ -86,24 +86,28 @@ impl<'data> Symbols<'data> {
     /// The symbols that a running 64-bit Linux keeps for itself, found in its RAM, at their running addresses.
     /// `None` if there are none (yet): another system, no `CONFIG_KALLSYMS`, or the kernel is not unpacked.
     ///
-    /// Reads all of RAM if need be: tens of milliseconds for a gigabyte.
+    /// Reads all of RAM if need be, but for the pages that `is_blank` knows to hold zeros, by their number.
     #[must_use]
-    pub fn from_kernel_memory(ram: &[u8]) -> Option<Symbols<'data>> {
-        find_kallsyms(ram).map(Symbols::from_table)
+    pub fn from_kernel_memory(ram: &[u8], is_blank: &dyn Fn(usize) -> bool) -> Option<Symbols<'data>> {
+        find_kallsyms(ram, is_blank).map(Symbols::from_table)
     }
 
     /// The best symbols for a running guest whose RAM is `ram`: those of an ELF file (its `vmlinux`, or the kernel
     /// itself) where KASLR has put them, else the kernel's own, else none.
     #[must_use]
-    pub fn of_guest(elf: Option<Symbols<'data>>, ram: &[u8]) -> Symbols<'data> {
+    pub fn of_guest(
+        elf: Option<Symbols<'data>>,
+        ram: &[u8],
+        is_blank: &dyn Fn(usize) -> bool,
+    ) -> Symbols<'data> {
         match elf {
             // Only Linux says where it is; no other system's RAM needs to be searched.
             Some(elf) if elf.address_of("linux_banner").is_none() => elf,
-            Some(elf) => match Symbols::from_kernel_memory(ram) {
+            Some(elf) => match Symbols::from_kernel_memory(ram, is_blank) {
                 Some(running) => elf.aligned_with(&running),
                 None => elf,
             },
-            None => Symbols::from_kernel_memory(ram).unwrap_or_else(Symbols::none),
+            None => Symbols::from_kernel_memory(ram, is_blank).unwrap_or_else(Symbols::none),
         }
     }
 

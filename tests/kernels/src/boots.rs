@@ -3,10 +3,10 @@
 use crate::initrd;
 use crate::list::Kernel;
 use crate::table::Row;
+use harness::{Run, Vkernel};
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
-use harness::{Run, Vkernel};
 
 /// A boot of a big kernel with 16 vCPUs on a busy host.
 const PATIENCE: Duration = Duration::from_secs(3600);

@@ -2,11 +2,11 @@
 
 use crate::selftests;
 use crate::sources::{entry, package};
+use harness::{must, once, root};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use harness::{must, once, root};
 
 /// Modules that test the kernel, in the order in which they are loaded.
 const TEST_MODULES: [&str; 4] = ["test_bpf", "test_user_copy", "test_static_key_base", "test_static_keys"];

@@ -1,9 +1,9 @@
 //! The kernels, and where each comes from.
 
 use crate::sources::{entry, package};
+use harness::{file_of_crate, files_below, must, once};
 use std::path::PathBuf;
 use std::process::Command;
-use harness::{file_of_crate, files_below, must, once};
 
 /// Where a kernel image comes from.
 #[derive(Clone, Copy, Debug)]

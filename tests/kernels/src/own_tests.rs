@@ -2,6 +2,7 @@
 
 use crate::initrd;
 use crate::list::debian_with_modules;
+use harness::{Vkernel, root};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -9,7 +10,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use harness::{Vkernel, root};
 
 const PATIENCE: Duration = Duration::from_secs(3600);
 const QEMU: &str = "qemu-system-x86_64";

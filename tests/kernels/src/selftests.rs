@@ -4,10 +4,10 @@
 //! target/, and the headers from the host, which Debian shares between the two.
 
 use crate::sources::package;
+use harness::{must, once, run, unpacked};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use harness::{must, once, run, unpacked};
 
 /// Programs of both sizes; their names are those of the Makefile's lists.
 const BOTH: [&str; 16] = [

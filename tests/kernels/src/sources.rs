@@ -1,11 +1,11 @@
 //! Where kernels come from: packages of any suite of the host's own Debian mirror, by a private apt root in target/.
 //! Versions roll, so that a package is named by what its name begins and ends with.
 
+use harness::{must, once};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use harness::{must, once};
 
 /// Main suites; the security suites of those without `-backports` come with them.
 const SUITES: [&str; 5] = ["bullseye", "bookworm", "bookworm-backports", "trixie", "trixie-backports"];

@@ -38,8 +38,9 @@ pub struct GuestArgs {
     ///
     /// A file is loaded as it is. A directory is packed as a cpio archive, the same bytes for the
     /// same tree whatever its dates and owners, and /dev/console is added if it is missing. Several are loaded one
-    /// after the other, as Linux expects. `none` says that there is to be none, which is also the default. A
-    /// kernel that is not Linux gets it as a module.
+    /// after the other, as Linux expects. A kernel that is not Linux gets each one as a module. Without this option, and
+    /// unless the command line has root=, nfsroot=, init=, rdinit= or noinitrd, Linux gets a small built-in init: a shell on the console, which
+    /// powers the machine off when its input ends. `none` says that there is to be none at all.
     #[arg(long, value_name = "FILE|DIR|none", value_hint = ValueHint::AnyPath)]
     pub initrd: Vec<PathBuf>,
 

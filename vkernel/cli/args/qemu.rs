@@ -4,45 +4,76 @@
 use clap::Command;
 use std::ffi::OsString;
 
-/// QEMU's options and what to write here instead. Those that are the same here (`-m`, `-s` aside) are missing.
+/// QEMU's options and what to write here instead; docs/from-qemu.md is the same table for readers. Those that mean the same
+/// here are missing: `-m` and `-h`.
 const TRANSLATIONS: &[(&[&str], &str)] = &[
     (&["kernel"], "the kernel is named without an option: vkernel KERNEL"),
     (&["append"], "write --append STRING"),
     (&["initrd"], "write --initrd FILE"),
+    (&["dtb", "shim"], "leave it out: a PC has no use for it"),
     (&["smp"], "write -n CPUS"),
-    (&["nographic", "display", "curses", "vga"], "leave it out: the console is always this terminal"),
+    (&["nographic", "display", "curses", "vga", "vnc", "spice", "sdl", "full-screen"], CONSOLE_ADVICE),
     (
-        &["serial", "chardev", "monitor", "mon", "qmp", "debugcon"],
-        "leave it out: the serial port, port 0xe9 and VGA text are always this terminal",
+        &["serial", "parallel", "chardev", "monitor", "mon", "qmp", "qmp-pretty", "debugcon", "semihosting"],
+        CONSOLE_ADVICE,
     ),
-    (&["enable-kvm", "accel", "tb-size"], "leave it out: no kvm is used; --engine chooses how to execute"),
+    (
+        &["enable-kvm", "accel", "tb-size", "no-hpet", "no-acpi"],
+        "leave it out: no kvm is used, and there is one machine; --engine chooses how to execute",
+    ),
     (&["cpu"], "leave it out: every guest sees the same documented CPU, which is what makes replay possible"),
     (&["machine", "M"], "leave it out: there is one machine, a small PC"),
     (&["no-reboot"], "write --no-reboot"),
+    (&["action"], "write --no-reboot for reboot=shutdown; a panic ends the run by itself, see --on-fail"),
     (&["no-shutdown"], "leave it out: power-off ends the run, and the recording keeps everything"),
     (&["gdb", "S"], "gdb is not built in yet; the boot is recorded, so it will open in it later"),
-    (&["icount"], "leave it out: every instruction is always counted"),
+    (
+        &["icount"],
+        "leave it out: every instruction is counted and every boot recorded; vkernel replay replays",
+    ),
     (&["rtc"], "write --clock virtual or --clock host"),
     (&["seed"], "write --seed N"),
     (&["pidfile"], "write -p FILE"),
     (&["daemonize"], "use your shell: vkernel KERNEL </dev/null >log 2>&1 &"),
+    (&["mem-prealloc"], "write -z"),
     (
-        &["drive", "hda", "hdb", "hdc", "hdd", "blockdev", "sda", "snapshot", "virtfs", "fsdev"],
+        &[
+            "drive", "hda", "hdb", "hdc", "hdd", "blockdev", "sda", "snapshot", "virtfs", "fsdev",
+            "mtdblock", "sd",
+        ],
         "disks come later; --initrd takes a directory",
     ),
-    (&["cdrom", "boot", "bios", "pflash", "fda", "fdb"], "disks, CDs and firmware come later; name a KERNEL"),
-    (&["net", "netdev", "nic"], "the network comes later"),
-    (&["device"], "leave it out: the devices are fixed; pvpanic and debug exit (port 0xf4) are always there"),
     (
-        &["object", "global", "mem-prealloc"],
-        "there is no such thing here; -m sets the memory and -z touches it",
+        &["cdrom", "boot", "bios", "pflash", "fda", "fdb", "option-rom"],
+        "disks, CDs and firmware come later; name a KERNEL",
     ),
-    (&["d", "D", "trace"], "leave it out: every boot is recorded, see vkernel trace info latest"),
+    (&["net", "netdev", "nic"], "the network comes later"),
     (
-        &["name", "uuid", "smbios", "fw_cfg", "dtb", "readconfig", "loadvm", "incoming", "usb", "k"],
+        &["device"],
+        "leave it out: the devices are fixed; pvpanic and debug exit (port 0xf4, --ok-exit) are always there",
+    ),
+    (&["watchdog", "watchdog-action"], "write --limit DURATION: a run that does not end is ended there"),
+    (&["object", "global", "numa", "mem-path"], "there is no such thing here; -m sets the memory"),
+    (
+        &["d", "D", "dfilter", "trace", "plugin", "singlestep", "one-insn-per-tb", "perfmap"],
+        "leave it out: every boot is recorded, see vkernel trace events latest",
+    ),
+    (
+        &["loadvm", "incoming", "only-migratable"],
+        "there are no snapshots: a recording has every moment, see vkernel replay",
+    ),
+    (&["nodefaults", "no-user-config", "readconfig"], "leave it out: nothing is configured elsewhere"),
+    (
+        &["sandbox", "runas", "run-with", "chroot", "overcommit", "msg", "audiodev", "audio"],
+        "there is no such thing here",
+    ),
+    (
+        &["name", "uuid", "smbios", "fw_cfg", "acpitable", "usb", "usbdevice", "k", "tpmdev"],
         "there is no such thing here",
     ),
 ];
+
+const CONSOLE_ADVICE: &str = "leave it out: the serial port, port 0xe9 and VGA text are always this terminal";
 
 /// The message for the first argument that is QEMU's and not ours. `command` is ours, and says which arguments are
 /// only values of the option before them. `-kernel=x` and `--kernel` are meant like `-kernel`.
@@ -113,9 +144,29 @@ mod tests {
             ("-cpu=host", "documented CPU"),
             ("-no-reboot", "--no-reboot"),
             ("-drive file=x", "disks come later"),
+            ("-hda disk.img", "disks come later"),
+            ("-m 1g -display none", "this terminal"),
+            ("-monitor none", "this terminal"),
+            ("-accel tcg", "no kvm"),
+            ("-M q35", "one machine"),
+            ("-S", "gdb"),
+            ("-netdev user,id=n", "network"),
+            ("-net none", "network"),
+            ("-device isa-debug-exit", "--ok-exit"),
+            ("-nodefaults", "leave it out"),
+            ("-d int", "trace events"),
+            ("-action panic=none", "--on-fail"),
         ] {
             let hint = hint_of(line).unwrap_or_default();
             assert!(hint.contains(expected), "{line}: {hint}");
+        }
+    }
+
+    #[test]
+    fn every_translation_is_in_the_documentation() {
+        let page = include_str!("../../../docs/from-qemu.md");
+        for name in TRANSLATIONS.iter().flat_map(|(names, _)| *names) {
+            assert!(page.contains(&format!("`-{name}`")), "docs/from-qemu.md lacks -{name}");
         }
     }
 

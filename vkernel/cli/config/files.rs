@@ -19,7 +19,10 @@ pub fn kernel(path: &Path, wanted: Option<Protocol>, ram_bytes: u64) -> Result<(
     let bytes = if name == "demo:" {
         crate::demo::kernel_bytes()
     } else {
-        read(path, ram_bytes).map_err(|problem| cannot_judge(format!("KERNEL {name}: {problem}")))?
+        read(path, ram_bytes).map_err(|problem| {
+            let advice = unreadable_kernel_advice(path).unwrap_or_default();
+            cannot_judge(format!("KERNEL {name}: {problem}{advice}"))
+        })?
     };
     let protocol = match wanted {
         Some(wanted) => probe_as(&bytes, family(wanted)),
@@ -40,11 +43,23 @@ fn family(protocol: Protocol) -> Family {
     }
 }
 
+/// What the built-in init is called where images are listed.
+pub const BUILT_IN_INIT: &str = "built-in init";
+/// The init for a Linux kernel that comes with neither an initrd nor a disk (vkernel/cli/init).
+const INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/init"));
+
+/// Whether the command line says where user space is to come from: the user wants that, or to see it fail.
+fn names_user_space(command_line: &str) -> bool {
+    const WORDS: [&str; 5] = ["root=", "nfsroot=", "init=", "rdinit=", "noinitrd"];
+    command_line.split_ascii_whitespace().any(|word| WORDS.iter().any(|start| word.starts_with(start)))
+}
+
 /// The kernel, and the initrds and modules after it.
 pub fn images(
     kernel: LoadedFile,
     protocol: BootProtocol,
     guest: &GuestArgs,
+    command_line: &str,
     ram_bytes: u64,
 ) -> Result<Vec<LoadedFile>> {
     let is_linux = matches!(protocol, BootProtocol::LinuxBzImage | BootProtocol::LinuxElf);
@@ -63,6 +78,14 @@ pub fn images(
         for path in &guest.initrd {
             images.push(initrd(path, ram_bytes)?);
         }
+    }
+    if is_linux && guest.initrd.is_empty() && !names_user_space(command_line) {
+        images.push(LoadedFile {
+            role: Role::Initrd,
+            name: BUILT_IN_INIT.to_owned(),
+            bytes: host::initrd::pack_init(INIT),
+            command_line: String::new(),
+        });
     }
     for module in &guest.module {
         images.push(read_module(module, ram_bytes)?);
@@ -95,6 +118,21 @@ fn read_module(argument: &Path, ram_bytes: u64) -> Result<LoadedFile> {
         read(path, ram_bytes).map_err(|problem| usage(format!("--module {}: {problem}", path.display())))?;
     let name = path.display().to_string();
     Ok(LoadedFile { role: Role::Module, name, bytes, command_line: command_line.to_owned() })
+}
+
+/// Debian and Ubuntu install kernels for root's eyes only: how to get at one all the same.
+fn unreadable_kernel_advice(path: &Path) -> Option<String> {
+    let is_denied = File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    let file_name = path.file_name()?.to_str()?;
+    let release = file_name.strip_prefix("vmlinuz-").or_else(|| file_name.strip_prefix("vmlinux-"))?;
+    is_denied.then(|| {
+        let path = path.display();
+        format!(
+            ". A copy will do: sudo install -m 644 {path} . && vkernel {file_name}. Without root: \
+             apt-get download linux-image-{release} && dpkg-deb -x linux-image-{release}_*.deb k && \
+             vkernel k/boot/{file_name}"
+        )
+    })
 }
 
 /// Checks that files of symbols are there. They are read when a name is first wanted.

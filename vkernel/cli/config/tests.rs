@@ -77,6 +77,37 @@ fn a_directory_is_packed_as_an_initrd_and_none_is_none() {
     assert!(message.contains("./none"));
 }
 
+/// The least that is recognised as a Linux bzImage with the 64-bit boot protocol.
+fn linux_kernel() -> Vec<u8> {
+    let mut bytes = vec![0; 0x8000];
+    bytes[0x1f1] = 1;
+    bytes[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+    bytes[0x202..0x206].copy_from_slice(b"HdrS");
+    bytes[0x206..0x208].copy_from_slice(&0x20f_u16.to_le_bytes());
+    bytes[0x211] = 1;
+    bytes[0x230..0x234].copy_from_slice(&0x20_0000_u32.to_le_bytes());
+    bytes[0x236] = 3;
+    bytes[0x258..0x260].copy_from_slice(&0x100_0000_u64.to_le_bytes());
+    bytes[0x260..0x264].copy_from_slice(&0x10_0000_u32.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn linux_without_user_space_gets_the_built_in_init_unless_told_otherwise() {
+    let files = Files::new();
+    files.write("linux", &linux_kernel());
+    fs::create_dir(files.path("root")).unwrap();
+    let config = files.open("%/linux").unwrap();
+    assert!(config.has_built_in_init && config.images.len() == 2);
+    assert!(config.images[1].bytes.starts_with(b"070701"));
+    assert!(config.notices.iter().any(|line| line.contains("--initrd none")));
+    for line in ["--initrd none", "--initrd %/root", "-e root=x", "--append rdinit=/x", "--append noinitrd"] {
+        let config = files.open(&format!("{line} %/linux")).unwrap();
+        assert!(!config.has_built_in_init, "{line}");
+    }
+    assert!(!files.open("%/kernel").unwrap().has_built_in_init, "not Linux");
+}
+
 #[test]
 fn a_kernel_that_cannot_be_judged_is_no_verdict() {
     let files = Files::new();

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 const FILE_TYPE: u32 = 0o170_000;
 const DIRECTORY: u32 = 0o040_000;
 const CHARACTER_DEVICE: u32 = 0o020_000;
+const REGULAR: u32 = 0o100_000;
 /// Device numbers of /dev/console.
 const CONSOLE: (u32, u32) = (5, 1);
 
@@ -69,6 +70,18 @@ pub fn pack_directory(directory: &Path) -> Result<Vec<u8>, InitrdError> {
         archive.add(b"dev/console", CHARACTER_DEVICE | 0o600, CONSOLE, &[]);
     }
     Ok(archive.finish())
+}
+
+/// Packs one program as `/init`, with the directories that an init mounts on.
+#[must_use]
+pub fn pack_init(program: &[u8]) -> Vec<u8> {
+    let mut archive = Archive { bytes: Vec::new(), next_inode: 1 };
+    for directory in [&b"dev"[..], b"mnt", b"proc", b"sys", b"tmp"] {
+        archive.add(directory, DIRECTORY | 0o755, (0, 0), &[]);
+    }
+    archive.add(b"dev/console", CHARACTER_DEVICE | 0o600, CONSOLE, &[]);
+    archive.add(b"init", REGULAR | 0o755, (0, 0), program);
+    archive.finish()
 }
 
 /// The children of a directory with their names in the archive, in descending order.
@@ -277,6 +290,14 @@ mod tests {
         tree.file("dev/console", b"", 0o644);
         let names: Vec<String> = unpack(&tree.pack()).into_iter().map(|entry| entry.name).collect();
         assert_eq!(names, ["dev", "dev/console"]);
+    }
+
+    #[test]
+    fn a_single_program_becomes_init_beside_the_directories_it_mounts_on() {
+        let entries = unpack(&pack_init(b"program"));
+        let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(names, ["dev", "mnt", "proc", "sys", "tmp", "dev/console", "init"]);
+        assert_eq!((entries[6].mode, entries[6].contents.as_slice()), (0o100_755, &b"program"[..]));
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct HostOptions {
     /// Whether the outside may change the machine: console input, window sizes, the power button. Off for a
     /// replay, where stdin and the terminal are left alone and SIGTERM ends the run the first time.
     pub inputs: bool,
+    /// Typed to the guest when stdin ends. Empty for nothing: most guests are better left alone.
+    pub at_end_of_input: Vec<u8>,
     /// Raised by every signal, from within its handler, so that a running machine comes back at once. It is
     /// the driver's to lower. It lives as long as the process.
     pub interrupt: Option<Arc<AtomicBool>>,
@@ -39,7 +41,7 @@ impl Default for HostOptions {
             // A closed stderr is no reason to end a run.
             let _ = writeln!(io::stderr(), "vkernel: {text}");
         };
-        HostOptions { inputs: true, interrupt: None, message: Box::new(message) }
+        HostOptions { inputs: true, at_end_of_input: Vec::new(), interrupt: None, message: Box::new(message) }
     }
 }
 
@@ -52,6 +54,8 @@ pub struct Host {
     clock: Clock,
     inputs: bool,
     interrupt: Option<Arc<AtomicBool>>,
+    /// To be typed yet when stdin ends.
+    at_end_of_input: Vec<u8>,
     message: Box<dyn FnMut(&str) + Send>,
     /// The last size that was reported.
     window_size: Option<WindowSize>,
@@ -79,6 +83,7 @@ impl Host {
             clock: Clock::new(),
             inputs: options.inputs,
             interrupt: options.interrupt,
+            at_end_of_input: options.at_end_of_input,
             message: options.message,
             window_size: None,
             is_power_button_pressed: false,
@@ -102,6 +107,10 @@ impl Host {
             self.signalled(&counts, arrivals);
         }
         arrivals.extend(self.input.take().into_iter().map(|bytes| Arrival::Input(Input::Console(bytes))));
+        if self.inputs && !self.input.is_live() && !self.at_end_of_input.is_empty() {
+            let bytes = std::mem::take(&mut self.at_end_of_input);
+            arrivals.push(Arrival::Input(Input::Console(bytes)));
+        }
     }
 
     fn signalled(&mut self, counts: &Counts, arrivals: &mut Vec<Arrival>) {

@@ -3,6 +3,10 @@
 use super::*;
 use crate::symbols::Symbols;
 
+fn no_page(_: usize) -> bool {
+    false
+}
+
 /// The order of the tables.
 #[derive(Clone, Copy, PartialEq)]
 enum Layout {
@@ -121,7 +125,7 @@ fn symbols(percpu: bool) -> Vec<(String, u64)> {
 }
 
 fn found(layout: Layout, percpu: bool) -> SymbolTable {
-    find_kallsyms(&encode(&symbols(percpu), layout, percpu)).expect("the tables are found")
+    find_kallsyms(&encode(&symbols(percpu), layout, percpu), &no_page).expect("the tables are found")
 }
 
 #[test]
@@ -148,12 +152,12 @@ fn a_vmlinux_is_moved_to_where_the_running_kernel_is_and_without_one_its_own_nam
     let ram = encode(&symbols(true), Layout::From64, true);
     let linked = 0xffff_ffff_8100_0000;
     let vmlinux = || Symbols::of_functions(&[("_text", linked, 0), ("linux_banner", linked + 0x500, 0)]);
-    assert_eq!(Symbols::of_guest(Some(vmlinux()), &ram).slide(), (BASE - linked) as i64);
-    assert_eq!(Symbols::of_guest(Some(vmlinux()), &[]).slide(), 0);
-    assert_eq!(Symbols::of_guest(None, &ram).address_of("_text"), Some(BASE));
-    assert!(Symbols::of_guest(None, &[]).is_empty());
+    assert_eq!(Symbols::of_guest(Some(vmlinux()), &ram, &no_page).slide(), (BASE - linked) as i64);
+    assert_eq!(Symbols::of_guest(Some(vmlinux()), &[], &no_page).slide(), 0);
+    assert_eq!(Symbols::of_guest(None, &ram, &no_page).address_of("_text"), Some(BASE));
+    assert!(Symbols::of_guest(None, &[], &no_page).is_empty());
     let other = Symbols::of_functions(&[("_text", linked, 0)]);
-    assert_eq!(Symbols::of_guest(Some(other), &ram).slide(), 0, "not Linux");
+    assert_eq!(Symbols::of_guest(Some(other), &ram, &no_page).slide(), 0, "not Linux");
 }
 
 #[test]
@@ -162,29 +166,30 @@ fn digits_elsewhere_in_ram_do_not_mislead() {
     ram.resize(8192 + 3, 0x31);
     ram.extend_from_slice(DIGITS);
     ram.resize(3 * 4096, 0);
-    assert!(find_kallsyms(&ram).is_none());
+    assert!(find_kallsyms(&ram, &no_page).is_none());
     ram.extend(encode(&symbols(true), Layout::From510, true));
-    assert!(find_kallsyms(&ram).is_some());
+    assert!(find_kallsyms(&ram, &no_page).is_some());
 }
 
 #[test]
 fn a_damaged_or_cut_table_is_not_believed() {
     for layout in ALL {
         let image = encode(&symbols(true), layout, true);
-        let tokens =
-            find_digits(&image, 0).and_then(|digits| Tokens::around(&image, digits)).expect("tokens");
+        let tokens = find_digits(&image, 0, &no_page)
+            .and_then(|digits| Tokens::around(&image, digits))
+            .expect("tokens");
         let mut bad_marker = image.clone();
         let names = Names::before(&image, &tokens, &mut NAMES_BUDGET.clone()).expect("names");
         bad_marker[names.head + 8] ^= 1;
-        assert!(find_kallsyms(&bad_marker).is_none(), "a name of another length");
+        assert!(find_kallsyms(&bad_marker, &no_page).is_none(), "a name of another length");
         let mut bad_index = image.clone();
         bad_index[tokens.index_end - 2] ^= 1;
-        assert!(find_kallsyms(&bad_index).is_none(), "an index that does not point at its token");
+        assert!(find_kallsyms(&bad_index, &no_page).is_none(), "an index that does not point at its token");
         for length in (0..tokens.index_end).step_by(61) {
-            assert!(find_kallsyms(&image[..length]).is_none());
+            assert!(find_kallsyms(&image[..length], &no_page).is_none());
         }
         for start in (8..tokens.start).step_by(8).filter(|start| *start > names.head) {
-            assert!(find_kallsyms(&image[start..]).is_none());
+            assert!(find_kallsyms(&image[start..], &no_page).is_none());
         }
     }
 }
@@ -193,7 +198,8 @@ fn a_damaged_or_cut_table_is_not_believed() {
 #[test]
 fn the_search_has_a_budget() {
     let image = encode(&symbols(false), Layout::From510, false);
-    let tokens = find_digits(&image, 0).and_then(|digits| Tokens::around(&image, digits)).expect("tokens");
+    let tokens =
+        find_digits(&image, 0, &no_page).and_then(|digits| Tokens::around(&image, digits)).expect("tokens");
     let mut budget = 100;
     assert!(Names::before(&image, &tokens, &mut budget).is_none());
     assert!(budget <= 100);

@@ -25,17 +25,23 @@ fn child() {
         OpenOptions::new().read(true).write(true).open(path).unwrap();
     }
     match std::env::var(ROLE).as_deref() {
-        Ok("console") => console(true),
-        Ok("replay") => console(false),
+        Ok("console") => console(true, b""),
+        Ok("console-with-end") => console(true, b"\x04"),
+        Ok("replay") => console(false, b"\x04"),
         Ok("shell") => shell(),
         // Somebody runs the ignored tests, too.
         _ => {}
     }
 }
 
-fn console(inputs: bool) {
+fn console(inputs: bool, at_end: &[u8]) {
     let interrupt = Arc::new(AtomicBool::new(false));
-    let options = HostOptions { inputs, interrupt: Some(Arc::clone(&interrupt)), ..HostOptions::default() };
+    let options = HostOptions {
+        inputs,
+        at_end_of_input: at_end.to_vec(),
+        interrupt: Some(Arc::clone(&interrupt)),
+        ..HostOptions::default()
+    };
     let mut host = match Host::open(options) {
         Ok(host) => host,
         Err(error) => return eprintln!("{error}"),

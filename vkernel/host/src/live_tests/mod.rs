@@ -47,6 +47,20 @@ fn a_file_is_delivered_whole_at_the_start_in_order_and_is_not_live() {
 }
 
 #[test]
+fn what_is_to_be_typed_at_the_end_of_input_is_typed_once_and_last() {
+    let mut session = Session::start("console-with-end", Stdio::piped(), Stdio::null());
+    let mut stdin = session.take_stdin();
+    session.expect("open live=true");
+    stdin.write_all(b"hey").unwrap();
+    session.expect(HELLO);
+    drop(stdin);
+    session.expect("Console([4])");
+    let mut session = Session::start("console-with-end", stdin_from(b"hey"), Stdio::null());
+    session.expect(&format!("poll 0: {HELLO}"));
+    session.expect("poll 0: Console([4])");
+}
+
+#[test]
 fn nothing_to_read_from_is_not_live_from_the_start() {
     let (closed_pipe, _) = std::io::pipe().unwrap();
     for stdin in [Stdio::null(), closed_pipe.into(), stdin_from(b"")] {

@@ -125,6 +125,23 @@ fn bytes_typed_before_the_driver_is_ready_survive_its_initialisation() {
 }
 
 #[test]
+fn a_driver_that_prints_by_polling_does_not_take_what_was_typed_early() {
+    let mut uart = Uart::default();
+    uart.receive(T0, b"echo");
+    for byte in *b"message\n" {
+        // Linux waits before each byte, and after the last one of a message too.
+        uart.read(T0, 5);
+        uart.write(T0, 0, byte);
+        uart.read(T0, 5);
+    }
+    assert!(!uart.read(T0, 5).has(LSR_DATA_READY));
+    assert_eq!(uart.read(T0, 0), 0, "nothing to empty");
+    uart.write(T0, 1, 1);
+    uart.advance(T0);
+    assert_eq!(uart.read(T0, 0), b'e');
+}
+
+#[test]
 fn a_polling_guest_receives_without_interrupts() {
     let mut uart = Uart::default();
     uart.receive(T0, b"q");

@@ -1,0 +1,209 @@
+//! Eyes for a timeline: where the guest's kernel reports failures, and what is to be seen there.
+//!
+//! Serves a live run (as [`replay::Inspector`]) and a replay, so that both say the same of a failure.
+
+use crate::kernel::printk;
+use crate::report::{Scene, failing_vcpu};
+use crate::symbols::{Function, Symbols};
+use boundary::Mark;
+use machine::Machine;
+use machine::cpu::state::{Activity, Mode, RDI, Vcpu};
+use recorder::FailureKind;
+use replay::{Inspector, Reporter};
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+
+/// The functions at whose start a failure is known: for Linux (kernel/panic.c, arch/x86/kernel/dumpstack.c) and for
+/// whoever else calls his `panic`.
+const REPORTERS: [(&str, FailureKind); 3] =
+    [("panic", FailureKind::Panic), ("oops_begin", FailureKind::Oops), ("__warn", FailureKind::Warn)];
+/// How much of the console is kept, to know what it has shown of the log.
+const CONSOLE_BYTES: usize = 64 << 10;
+/// The longest reason that is read from a format string.
+const REASON_BYTES: usize = 160;
+
+/// Looks at one guest.
+pub struct GuestInspector<'a> {
+    /// The symbols of the kernel's image or of `--symbols`, if it has any.
+    image: Box<dyn Fn() -> Option<Symbols<'a>> + 'a>,
+    /// Where warnings are failures, they are worth a stop.
+    stops_at_warnings: bool,
+    is_linux: bool,
+    symbols: Symbols<'a>,
+    console: VecDeque<u8>,
+    scenes: Vec<(Mark, Scene)>,
+}
+
+impl<'a> GuestInspector<'a> {
+    /// For a guest whose kernel's file has the symbols that `image` gives. A Linux has its own in memory, too.
+    pub fn new(
+        image: impl Fn() -> Option<Symbols<'a>> + 'a,
+        is_linux: bool,
+        stops_at_warnings: bool,
+    ) -> GuestInspector<'a> {
+        GuestInspector {
+            image: Box::new(image),
+            stops_at_warnings,
+            is_linux,
+            symbols: Symbols::none(),
+            console: VecDeque::new(),
+            scenes: Vec::new(),
+        }
+    }
+
+    /// The best symbols for the guest as it is.
+    pub fn symbols(&mut self, machine: &Machine) -> &Symbols<'a> {
+        if self.symbols.is_empty() {
+            self.find_symbols(machine);
+        }
+        &self.symbols
+    }
+
+    /// The symbols as they were found last.
+    #[must_use]
+    pub fn known_symbols(&self) -> &Symbols<'a> {
+        &self.symbols
+    }
+
+    fn find_symbols(&mut self, machine: &Machine) {
+        let mem = &machine.system().mem;
+        let is_blank = |page: usize| mem.is_blank(page);
+        self.symbols = Symbols::of_guest((self.image)(), mem.ram(), &is_blank);
+    }
+
+    /// What was seen when a reporter was entered at `place`.
+    #[must_use]
+    pub fn scene_at(&self, place: Mark) -> Option<&Scene> {
+        self.scenes.iter().find(|(mark, _)| *mark == place).map(|(_, scene)| scene)
+    }
+
+    /// For a replay that has come to the place of a failure: keeps what is to be seen, as the live run did, if a
+    /// reporter is being entered.
+    pub fn look_at_failure(&mut self, machine: &Machine) {
+        let symbols = self.symbols(machine);
+        let enters = |vcpu: &usize| {
+            let at = symbols.function_at(machine.cpus()[*vcpu].rip);
+            at.is_some_and(|at| at.offset == 0 && REPORTERS.iter().any(|(name, _)| *name == at.name))
+        };
+        let vcpu = (0..machine.cpus().len())
+            .filter(enters)
+            .min_by_key(|vcpu| *vcpu != failing_vcpu(machine, symbols));
+        if let Some(vcpu) = vcpu {
+            let scene = Scene::of(machine, vcpu, symbols);
+            self.scenes.push((machine.mark(), scene));
+        }
+    }
+
+    /// Forgets what a kernel before a reset had.
+    fn forget(&mut self) {
+        self.symbols = Symbols::none();
+    }
+}
+
+impl Inspector for GuestInspector<'_> {
+    fn reporters(&mut self, machine: &Machine) -> Vec<Reporter> {
+        self.forget();
+        // Linux moves itself before it has symbols; its image's would be those of nowhere.
+        let is_unpacked = machine.mark().icount.0 > 0;
+        if self.is_linux && !is_unpacked {
+            return Vec::new();
+        }
+        self.find_symbols(machine);
+        let wanted = |kind: FailureKind| kind != FailureKind::Warn || self.stops_at_warnings;
+        REPORTERS
+            .iter()
+            .filter(|(_, kind)| wanted(*kind))
+            .filter_map(|(name, kind)| {
+                let vaddr = self.symbols.address_of(name).filter(|vaddr| self.symbols.is_code(*vaddr))?;
+                Some(Reporter { vaddr, kind: *kind })
+            })
+            .collect()
+    }
+
+    fn entered(&mut self, machine: &Machine, vcpu: usize, reporter: &Reporter) -> String {
+        let scene = Scene::of(machine, vcpu, &self.symbols);
+        self.scenes.push((machine.mark(), scene));
+        match reporter.kind {
+            FailureKind::Panic => match reason(machine, vcpu) {
+                Some(reason) => format!("panic: {reason}"),
+                None => "panic, for a reason that cannot be read".to_owned(),
+            },
+            FailureKind::Warn => "a warning".to_owned(),
+            _ => "an exception that the kernel cannot handle".to_owned(),
+        }
+    }
+
+    fn printed(&mut self, bytes: &[u8]) {
+        self.console.extend(bytes);
+        let surplus = self.console.len().saturating_sub(CONSOLE_BYTES);
+        self.console.drain(..surplus);
+    }
+
+    fn unprinted_log(&mut self, machine: &Machine) -> Vec<String> {
+        if !self.is_linux {
+            return Vec::new();
+        }
+        self.symbols(machine);
+        let console = String::from_utf8_lossy(self.console.make_contiguous());
+        let log = printk::log(machine, &self.symbols).unwrap_or_default();
+        printk::unprinted(log, &console)
+    }
+
+    fn whereabouts(&mut self, machine: &Machine) -> String {
+        let is_linux = self.is_linux;
+        let symbols = self.symbols(machine);
+        let mut text = String::new();
+        for (index, cpu) in machine.cpus().iter().enumerate() {
+            let separator = if index > 0 { ", " } else { "" };
+            let _ = write!(text, "{separator}vCPU {index} ");
+            match cpu.activity {
+                Activity::WaitForSipi => text.push_str("not started"),
+                Activity::Shutdown => text.push_str("shut down"),
+                Activity::Halted if is_idle(cpu, symbols) => text.push_str("idle"),
+                Activity::Halted | Activity::Running => {
+                    let halted = if cpu.activity == Activity::Halted { "halted " } else { "" };
+                    let _ = write!(text, "{halted}in {}", place(cpu, symbols, is_linux));
+                }
+            }
+        }
+        text
+    }
+}
+
+/// Halted until an interrupt comes.
+fn is_idle(cpu: &Vcpu, symbols: &Symbols<'_>) -> bool {
+    const INTERRUPTS_ENABLED: u64 = 1 << 9;
+    cpu.rflags & INTERRUPTS_ENABLED != 0 && (symbols.is_empty() || symbols.is_code(cpu.rip))
+}
+
+/// Phase of the boot and function: `the kernel, do_init_module+0x12/0x240`.
+fn place(cpu: &Vcpu, symbols: &Symbols<'_>, is_linux: bool) -> String {
+    /// Where the upper half of the address space begins.
+    const KERNEL_SPACE: u64 = 0xffff_8000_0000_0000;
+    let phase = match cpu.mode {
+        Mode::Real | Mode::Virtual8086 => "real mode",
+        _ if cpu.cpl == 3 => "a program",
+        _ if is_linux && cpu.rip < KERNEL_SPACE => "the decompressor",
+        _ => "the kernel",
+    };
+    let function: Option<Function> = symbols.function_at(cpu.rip).filter(|_| cpu.cpl != 3);
+    match function {
+        Some(function) => format!("{phase}, {function}"),
+        None => format!("{phase}, at {:#x}", cpu.rip),
+    }
+}
+
+/// The format string that `panic` is called with, a single line.
+fn reason(machine: &Machine, vcpu: usize) -> Option<String> {
+    let cpu = &machine.cpus()[vcpu];
+    let mut bytes = [0; REASON_BYTES];
+    // Fewer bytes are enough at the end of what is mapped.
+    if cpu.code_bits != 64 || machine.peek_virtual(vcpu, cpu.gpr[RDI], &mut bytes[..1]).is_err() {
+        return None;
+    }
+    let _ = machine.peek_virtual(vcpu, cpu.gpr[RDI], &mut bytes);
+    let end = bytes.iter().position(|&byte| byte == 0 || byte == b'\n').unwrap_or(bytes.len());
+    let text = std::str::from_utf8(&bytes[..end]).ok()?;
+    let is_text = !text.is_empty() && text.chars().all(|c| !c.is_control());
+    is_text.then(|| text.to_owned())
+}

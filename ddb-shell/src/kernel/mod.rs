@@ -1,0 +1,62 @@
+//! What Linux knows of itself, read from its memory: its log and its tasks. Where things lie in its structures comes
+//! from what the kernel carries for such readers, never from numbers in this program.
+
+mod btf;
+mod layout;
+pub mod printk;
+mod task;
+#[cfg(test)]
+mod tests;
+
+pub use task::{Task, current_task};
+
+use crate::symbols::Symbols;
+use layout::Layout;
+use machine::Machine;
+
+/// A running Linux.
+struct Guest<'a> {
+    machine: &'a Machine,
+    /// Whose page tables are looked through: one that maps the kernel.
+    vcpu: usize,
+    layout: Layout,
+}
+
+impl<'a> Guest<'a> {
+    /// `None` for another system, or for a kernel that says nothing of its structures.
+    fn find(machine: &'a Machine, symbols: &Symbols<'_>) -> Option<Guest<'a>> {
+        let probe = symbols.address_of("linux_banner");
+        let maps_kernel = |vcpu: &usize| match probe {
+            Some(vaddr) => machine.peek_virtual(*vcpu, vaddr, &mut [0; 8]).is_ok(),
+            None => machine.cpus()[*vcpu].is_long_mode(),
+        };
+        let vcpu = (0..machine.cpus().len()).find(maps_kernel)?;
+        let layout = Layout::find(machine, vcpu, symbols)?;
+        Some(Guest { machine, vcpu, layout })
+    }
+
+    fn read<const BYTES: usize>(&self, vaddr: u64) -> Option<[u8; BYTES]> {
+        let mut bytes = [0; BYTES];
+        self.machine.peek_virtual(self.vcpu, vaddr, &mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    fn u64(&self, vaddr: u64) -> Option<u64> {
+        self.read(vaddr).map(u64::from_le_bytes)
+    }
+
+    fn u32(&self, vaddr: u64) -> Option<u32> {
+        self.read(vaddr).map(u32::from_le_bytes)
+    }
+
+    fn bytes(&self, vaddr: u64, length: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.machine.peek_virtual(self.vcpu, vaddr, &mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    /// The address of a member of the structure at `vaddr`.
+    fn member(&self, vaddr: u64, name: &str) -> Option<u64> {
+        Some(vaddr.wrapping_add(self.layout.get(name)?))
+    }
+}

@@ -1,0 +1,91 @@
+//! Kernels of a few instructions, each with one bad habit.
+
+use super::Bench;
+
+/// A flat Multiboot 1 kernel of this 32-bit code.
+fn kernel(code: &[u8]) -> Vec<u8> {
+    let (magic, flags, at) = (0x1bad_b002_u32, 1_u32 << 16, 0x10_0000_u32);
+    let checksum = 0_u32.wrapping_sub(magic).wrapping_sub(flags);
+    let entry = at + 32;
+    let header = [magic, flags, checksum, at, at, 0, 0, entry];
+    header.iter().flat_map(|word| word.to_le_bytes()).chain(code.iter().copied()).collect()
+}
+
+/// mov al, 0xfe; out 0x64, al; pause; jmp to the pause
+const RESET: [u8; 8] = [0xb0, 0xfe, 0xe6, 0x64, 0xf3, 0x90, 0xeb, 0xfc];
+
+#[test]
+fn a_guest_that_resets_for_ever_and_prints_nothing_is_ended() {
+    let bench = Bench::new();
+    let path = bench.file("resets", &kernel(&RESET));
+    let run = bench.run("boot", Some(&path), "");
+    run.expect_status(1);
+    run.expect_said(
+        "the guest resets for ever: 3 resets in a row, and nothing was printed in between. That was at @",
+    );
+    bench.expect_the_same_again(&run);
+    let run = bench.run("boot --no-reboot", Some(&path), "");
+    run.expect_status(1);
+    run.expect_said("a reset before anything was printed. That was at @");
+    bench.expect_the_same_again(&run);
+}
+
+#[test]
+fn a_guest_that_prints_before_each_reset_goes_on_to_its_limit() {
+    let bench = Bench::new();
+    // mov al, 'a'; out 0xe9, al
+    let code = [&[0xb0, b'a', 0xe6, 0xe9][..], &RESET].concat();
+    let path = bench.file("prints", &kernel(&code));
+    let run = bench.run("boot --limit 1ms", Some(&path), "");
+    run.expect_status(1);
+    run.expect_said("the run reached its --limit.");
+    assert!(run.console.len() > 3 && run.console.bytes().all(|byte| byte == b'a'), "{run}");
+}
+
+#[test]
+fn a_debug_exit_gives_the_status_that_other_emulators_give_unless_told_what_is_good() {
+    let bench = Bench::new();
+    // mov al, 3; out 0xf4, al; pause; jmp to the pause
+    let path = bench.file("exits", &kernel(&[0xb0, 3, 0xe6, 0xf4, 0xf3, 0x90, 0xeb, 0xfc]));
+    for (options, status) in [("", 7), ("--ok-exit 3", 0), ("--ok-exit 4", 1)] {
+        let run = bench.run(&format!("boot {options}"), Some(&path), "");
+        run.expect_status(status);
+        run.expect_said("debug");
+    }
+}
+
+#[test]
+fn a_guest_that_computes_in_silence_is_said_once_to_be_where_it_is() {
+    let bench = Bench::new();
+    // in al, 0x80; jmp to the in: reading a port takes a microsecond of guest time.
+    let path = bench.file("spins", &kernel(&[0xe4, 0x80, 0xeb, 0xfc]));
+    let run = bench.run("boot -n 1 --limit 11s", Some(&path), "");
+    run.expect_status(1);
+    run.expect_said("no output for 5 s of guest time, at @");
+    run.expect_said("vCPU 0 in the kernel, at 0x10002");
+    assert_eq!(run.said.matches("no output for").count(), 1, "{run}");
+}
+
+#[test]
+fn ddb_after_a_failure_is_refused_until_there_is_one() {
+    let run = Bench::new().run("boot --on-fail ddb demo:", None, "");
+    run.expect_status(129);
+    run.expect_said("ddb");
+    run.expect_said("use exit");
+}
+
+#[test]
+fn a_guest_may_go_on_after_a_failure_whose_status_stays() {
+    let bench = Bench::new();
+    let text = b"panic: of a kind\n";
+    let print = text.iter().flat_map(|&byte| [0xb0, byte, 0xe6, 0xe9]);
+    // Then one more byte, and a debug exit that would be good.
+    let code: Vec<u8> = print.chain([0xb0, b'+', 0xe6, 0xe9, 0xb0, 0, 0xe6, 0xf4]).collect();
+    let path = bench.file("panics", &kernel(&code));
+    for options in ["--on-fail go", "--on-fail exit"] {
+        let run = bench.run(&format!("boot {options} --ok-exit 0"), Some(&path), "");
+        run.expect_status(1);
+        run.expect_said("the guest's kernel panicked: panic: of a kind. That was at @");
+        run.expect_console("+");
+    }
+}
