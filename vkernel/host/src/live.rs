@@ -1,7 +1,7 @@
 //! [`Host`]: the live end of a timeline, made of stdin, stdout, signals and clocks.
 //!
 //! Signals, as in vkernel(7): SIGTERM presses the guest's power button the first time and ends the run the
-//! second time; SIGINT and SIGHUP end it; SIGQUIT (`^\` at the terminal) asks for a report; SIGWINCH is a new
+//! second time, or when the guest has not shut down after a while; SIGINT and SIGHUP end it; SIGQUIT (`^\` at the terminal) asks for a report; SIGWINCH is a new
 //! window size. Left out: the ddb prompt, which is the command line's, and networks and disks.
 
 use crate::clock::Clock;
@@ -31,6 +31,9 @@ pub struct HostOptions {
     /// Raised by every signal, from within its handler, so that a running machine comes back at once. It is
     /// the driver's to lower. It lives as long as the process.
     pub interrupt: Option<Arc<AtomicBool>>,
+    /// How long a guest may take to shut down when SIGTERM asked it to. A guest that does not listen to its power
+    /// button must not outlive `timeout`.
+    pub shutdown_grace: Duration,
     /// Told what the program says to the person in front of it. By default that goes to stderr.
     pub message: Box<dyn FnMut(&str) + Send>,
 }
@@ -41,7 +44,13 @@ impl Default for HostOptions {
             // A closed stderr is no reason to end a run.
             let _ = writeln!(io::stderr(), "vkernel: {text}");
         };
-        HostOptions { inputs: true, at_end_of_input: Vec::new(), interrupt: None, message: Box::new(message) }
+        HostOptions {
+            inputs: true,
+            at_end_of_input: Vec::new(),
+            interrupt: None,
+            shutdown_grace: Duration::from_secs(10),
+            message: Box::new(message),
+        }
     }
 }
 
@@ -59,7 +68,9 @@ pub struct Host {
     message: Box<dyn FnMut(&str) + Send>,
     /// The last size that was reported.
     window_size: Option<WindowSize>,
-    is_power_button_pressed: bool,
+    /// When SIGTERM pressed the power button: from then on the guest has `shutdown_grace`.
+    power_button_pressed_ns: Option<u64>,
+    shutdown_grace: Duration,
     /// Known already, for the next call: the first window size, and that output failed.
     ready: Vec<Arrival>,
     next_foreground_check_ns: u64,
@@ -86,7 +97,8 @@ impl Host {
             at_end_of_input: options.at_end_of_input,
             message: options.message,
             window_size: None,
-            is_power_button_pressed: false,
+            power_button_pressed_ns: None,
+            shutdown_grace: options.shutdown_grace,
             ready: Vec::new(),
             next_foreground_check_ns: 0,
         };
@@ -106,6 +118,9 @@ impl Host {
         if let Some(counts) = self.signals.take() {
             self.signalled(&counts, arrivals);
         }
+        if self.shutdown_grace_left().is_some_and(|left| left.is_zero()) {
+            arrivals.push(stop(libc::SIGTERM, "SIGTERM, and the guest did not shut down"));
+        }
         arrivals.extend(self.input.take().into_iter().map(|bytes| Arrival::Input(Input::Console(bytes))));
         if self.inputs && !self.input.is_live() && !self.at_end_of_input.is_empty() {
             let bytes = std::mem::take(&mut self.at_end_of_input);
@@ -124,8 +139,11 @@ impl Host {
             arrivals.push(Arrival::Report);
         }
         if counts.of(libc::SIGTERM) > 0 && self.may_press_power_button() {
-            self.is_power_button_pressed = true;
-            (self.message)("caught SIGTERM: the guest is asked to shut down; another one ends it at once");
+            self.power_button_pressed_ns = Some(self.clock.monotonic_ns());
+            (self.message)(&format!(
+                "caught SIGTERM: the guest is asked to shut down within {} s; another one ends it at once",
+                self.shutdown_grace.as_secs_f32()
+            ));
             arrivals.push(Arrival::Input(Input::PowerButton));
             arrivals.extend((counts.of(libc::SIGTERM) > 1).then(|| stop(libc::SIGTERM, "SIGTERM")));
         } else if counts.of(libc::SIGTERM) > 0 {
@@ -136,8 +154,15 @@ impl Host {
         }
     }
 
+    /// How long the guest may still take to shut down, if SIGTERM asked it to.
+    fn shutdown_grace_left(&self) -> Option<Duration> {
+        let pressed_ns = self.power_button_pressed_ns?;
+        let passed_ns = self.clock.monotonic_ns().saturating_sub(pressed_ns);
+        Some(self.shutdown_grace.saturating_sub(Duration::from_nanos(passed_ns)))
+    }
+
     fn may_press_power_button(&self) -> bool {
-        self.inputs && !self.is_power_button_pressed
+        self.inputs && self.power_button_pressed_ns.is_none()
     }
 
     /// The window size if it is not the one reported last.
@@ -203,6 +228,7 @@ impl World for Host {
     fn arrivals(&mut self, wait: Duration) -> Vec<Arrival> {
         let mut arrivals = Vec::new();
         self.collect(&mut arrivals);
+        let wait = self.shutdown_grace_left().map_or(wait, |left| left.min(wait));
         self.wait(if arrivals.is_empty() { wait } else { Duration::ZERO });
         self.collect(&mut arrivals);
         arrivals

@@ -27,6 +27,7 @@ fn child() {
     match std::env::var(ROLE).as_deref() {
         Ok("console") => console(true, b""),
         Ok("console-with-end") => console(true, b"\x04"),
+        Ok("hurried") => console(true, b""),
         Ok("replay") => console(false, b"\x04"),
         Ok("shell") => shell(),
         // Somebody runs the ignored tests, too.
@@ -40,6 +41,10 @@ fn console(inputs: bool, at_end: &[u8]) {
         inputs,
         at_end_of_input: at_end.to_vec(),
         interrupt: Some(Arc::clone(&interrupt)),
+        shutdown_grace: match std::env::var(ROLE).as_deref() {
+            Ok("hurried") => Duration::from_millis(200),
+            _ => HostOptions::default().shutdown_grace,
+        },
         ..HostOptions::default()
     };
     let mut host = match Host::open(options) {

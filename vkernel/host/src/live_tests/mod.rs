@@ -34,6 +34,17 @@ fn a_pipe_gives_its_bytes_as_they_come_and_its_end_does_not_stop_the_guest() {
 }
 
 #[test]
+fn a_guest_that_does_not_shut_down_is_ended_after_its_grace() {
+    let mut session = Session::start("hurried", Stdio::null(), Stdio::null());
+    session.expect("open live=false");
+    session.signal("TERM");
+    session.expect("asked to shut down within 0.2 s");
+    session.expect(": PowerButton");
+    session.expect("Stop { signal: 15, reason: \"SIGTERM, and the guest did not shut down\" }");
+    assert_eq!(session.end().code(), Some(0));
+}
+
+#[test]
 fn a_file_is_delivered_whole_at_the_start_in_order_and_is_not_live() {
     let typed: Vec<u8> = (0..10_000_u32).map(|index| (index / 100) as u8).collect();
     let mut session = Session::start("console", stdin_from(&typed), Stdio::null());
