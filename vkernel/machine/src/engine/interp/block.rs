@@ -38,6 +38,14 @@ pub struct Block {
     next_in_page: u32,
 }
 
+impl Block {
+    /// The address of the instruction at place `index`.
+    #[inline(always)]
+    pub fn address(&self, index: usize) -> u64 {
+        self.rip.wrapping_add(u64::from(self.ops[index].rip_offset))
+    }
+}
+
 /// All blocks.
 pub struct BlockCache {
     blocks: Vec<Block>,

@@ -11,7 +11,7 @@ mod control;
 mod data;
 pub mod lazy;
 mod lower;
-mod memory;
+pub mod memory;
 mod op;
 mod sse;
 
@@ -24,8 +24,8 @@ use crate::cpu::state::{CS, Mode, Vcpu};
 use crate::cpu::system;
 use crate::system::System;
 use crate::tlb::Kind;
-use block::{BlockCache, ModeKey};
-use op::Out;
+use block::{Block, BlockCache, ModeKey};
+use op::{Flow, Out};
 
 /// The caching interpreter.
 #[derive(Default)]
@@ -77,39 +77,13 @@ impl Interp {
             let Some(id) = self.next_block(cpu, sys) else { return };
             let block = self.cache.get(id);
             sys.scratch.block_rip = block.rip;
-            let start = sys.icount;
-            let left = (end - start).min(block.ops.len() as u64) as usize;
-            let mut done = left;
-            let mut out = None;
-            for op in &block.ops[..left] {
-                if let Err(reason) = (op.run)(cpu, sys, op) {
-                    done = usize::from(op.index);
-                    out = Some(reason);
-                    break;
-                }
+            let mut straight = run_block(block, cpu, sys, end);
+            // A block that branches to its own start needs no finding again: nothing that handlers do can
+            // change where its bytes lie.
+            while straight && cpu.rip == block.rip && sys.icount < end && !sys.stops.breaks_before(cpu.rip) {
+                straight = run_block(block, cpu, sys, end);
             }
-            match out {
-                None => {
-                    sys.icount = start + done as u64;
-                    let last = &block.ops[done - 1];
-                    cpu.rip = block.rip.wrapping_add(u64::from(last.rip_offset) + u64::from(last.length));
-                }
-                Some(Out::Branch) => sys.icount = start + done as u64 + 1,
-                Some(reason) => {
-                    sys.icount = start + done as u64;
-                    cpu.rip = block.rip.wrapping_add(u64::from(block.ops[done].rip_offset));
-                    if reason == Out::Slow {
-                        let instruction = block.instructions[done];
-                        step_slow(cpu, sys, &instruction, end);
-                    } else {
-                        deliver_raised(cpu, sys);
-                    }
-                    if sys.leave.any() || !sys.stale_code.is_empty() || system::needs_reference(cpu) {
-                        return;
-                    }
-                }
-            }
-            if sys.icount >= end {
+            if sys.icount >= end || !straight && (must_look(sys) || system::needs_reference(cpu)) {
                 return;
             }
         }
@@ -190,6 +164,63 @@ impl Interp {
         }
         sys.mark_code(offset, lowered.length_bytes);
         Some(self.cache.insert(lowered.ops, lowered.instructions, cpu.rip, offset, mode))
+    }
+}
+
+/// Executes a block from its start, up to its end, a branch or the count `end`. Says whether nothing happened
+/// but what its handlers did.
+#[inline(always)]
+fn run_block(block: &Block, cpu: &mut Vcpu, sys: &mut System, end: u64) -> bool {
+    let start = sys.icount;
+    let ops = &block.ops[..(end - start).min(block.ops.len() as u64) as usize];
+    let mut first = 0;
+    loop {
+        let (op, rest) = ops[first..].split_first().expect("a block is not empty");
+        let Flow { reason, index } = (op.run)(cpu, sys, op, rest);
+        let done = usize::from(index);
+        sys.icount = start + done as u64;
+        match reason {
+            Out::Branch => {
+                sys.icount += 1;
+                return true;
+            }
+            Out::End => {
+                sys.icount += 1;
+                cpu.rip = block.address(done) + u64::from(block.ops[done].length);
+                return true;
+            }
+            Out::Miss => match memory::fill(cpu, sys) {
+                Ok(_) if !must_look(sys) => first = done,
+                Ok(_) => {
+                    cpu.rip = block.address(done);
+                    return false;
+                }
+                Err(reason) => {
+                    stop_in_block(block, done, reason, cpu, sys, end);
+                    return false;
+                }
+            },
+            Out::Fault | Out::Slow => {
+                stop_in_block(block, done, reason, cpu, sys, end);
+                return false;
+            }
+        }
+    }
+}
+
+/// Whether the schedule, or code that was overwritten, wants attention.
+#[inline]
+fn must_look(sys: &System) -> bool {
+    sys.leave.any() || !sys.stale_code.is_empty()
+}
+
+/// Gives the operation at place `done` to the specification, or delivers the exception that it raised.
+fn stop_in_block(block: &Block, done: usize, reason: Out, cpu: &mut Vcpu, sys: &mut System, end: u64) {
+    cpu.rip = block.address(done);
+    if reason == Out::Slow {
+        step_slow(cpu, sys, &block.instructions[done], end);
+    } else {
+        deliver_raised(cpu, sys);
     }
 }
 

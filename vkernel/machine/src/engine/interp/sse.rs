@@ -1,7 +1,7 @@
 //! Handlers of the SSE moves and logic that compilers emit everywhere: plain 16-byte data, no floating point.
 
 use super::memory::{find_read, find_write, raise};
-use super::op::{Address, General, Handler, Op, Out, Step, address};
+use super::op::{Address, General, Handler, Op, Out, Step, address, handler};
 use crate::cpu::exception::Exception;
 use crate::cpu::state::{Vcpu, cr0, cr4};
 use crate::system::System;
@@ -168,18 +168,18 @@ pub fn lower(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
     let must_align = matches!(name, M::Movaps | M::Movapd | M::Movdqa);
     if is_move {
         return match (is_xmm(0), is_xmm(1), must_align) {
-            (true, true, _) => Some(copy),
-            (true, false, true) => Some(load::<true>),
-            (true, false, false) => Some(load::<false>),
-            (false, _, true) => Some(store::<true>),
-            (false, _, false) => Some(store::<false>),
+            (true, true, _) => Some(handler!(copy)),
+            (true, false, true) => Some(handler!(load::<true>)),
+            (true, false, false) => Some(handler!(load::<false>)),
+            (false, _, true) => Some(handler!(store::<true>)),
+            (false, _, false) => Some(handler!(store::<false>)),
         };
     }
     macro_rules! packed_form {
         ($operation:ident) => {
             match (is_xmm(0), is_xmm(1)) {
-                (true, true) => Some(packed_reg::<$operation>),
-                (true, false) if is_memory(1) => Some(packed_mem::<$operation>),
+                (true, true) => Some(handler!(packed_reg::<$operation>)),
+                (true, false) if is_memory(1) => Some(handler!(packed_mem::<$operation>)),
                 _ => None,
             }
         };
@@ -195,11 +195,11 @@ pub fn lower(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
         M::Psubd => packed_form!(SubD),
         M::Pslld | M::Psrld if is_xmm(0) && has_count => {
             op.immediate = i32::from(instruction.immediate8());
-            Some(if name == M::Pslld { shift_d::<true> } else { shift_d::<false> })
+            Some(if name == M::Pslld { handler!(shift_d::<true>) } else { handler!(shift_d::<false>) })
         }
         M::Pshufd if is_xmm(0) && is_xmm(1) => {
             op.immediate = i32::from(instruction.immediate8());
-            Some(shuffle_d)
+            Some(handler!(shuffle_d))
         }
         _ => None,
     }
