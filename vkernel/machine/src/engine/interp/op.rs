@@ -103,6 +103,14 @@ pub struct Op {
 
 const _: () = assert!(size_of::<Op>() <= 32);
 
+impl Op {
+    /// The address of its instruction, in a block that begins at `block_rip`.
+    #[inline(always)]
+    pub fn address(&self, block_rip: u64) -> u64 {
+        block_rip.wrapping_add(u64::from(self.rip_offset))
+    }
+}
+
 /// Bits of [`Op::address_bits`].
 pub mod address {
     /// There is a base register.

@@ -25,6 +25,7 @@ fn aligned<const ALIGNED: bool>(laddr: u64) -> Step {
 }
 
 /// `mov xmm, [memory]`, 16 bytes.
+#[inline(always)]
 fn load<const ALIGNED: bool>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     available(cpu, sys)?;
     let laddr = General::of(cpu, op);
@@ -41,6 +42,7 @@ fn read(cpu: &mut Vcpu, sys: &mut System, op: &Op, laddr: u64) -> Result<u128, O
 }
 
 /// `mov [memory], xmm`, 16 bytes.
+#[inline(always)]
 fn store<const ALIGNED: bool>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     available(cpu, sys)?;
     let laddr = General::of(cpu, op);
@@ -51,6 +53,7 @@ fn store<const ALIGNED: bool>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step
 }
 
 /// `mov xmm, xmm`.
+#[inline(always)]
 fn copy(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     available(cpu, sys)?;
     cpu.xmm[usize::from(op.a & 15)] = cpu.xmm[usize::from(op.b & 15)];
@@ -95,6 +98,7 @@ fn lanes64(left: u128, right: u128, compute: fn(u64, u64) -> u64) -> u128 {
 }
 
 /// `op xmm, xmm`.
+#[inline(always)]
 fn packed_reg<O: Packed>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     available(cpu, sys)?;
     let (a, b) = (usize::from(op.a & 15), usize::from(op.b & 15));
@@ -103,6 +107,7 @@ fn packed_reg<O: Packed>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
 }
 
 /// `op xmm, [memory]`, aligned.
+#[inline(always)]
 fn packed_mem<O: Packed>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     available(cpu, sys)?;
     let laddr = General::of(cpu, op);
@@ -114,6 +119,7 @@ fn packed_mem<O: Packed>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
 }
 
 /// Shifts each doubleword left (`LEFT`) or right by an immediate.
+#[inline(always)]
 fn shift_d<const LEFT: bool>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     available(cpu, sys)?;
     let count = op.immediate as u32 & 0xff;
@@ -134,6 +140,7 @@ fn shift_lanes(value: u128, shift: impl Fn(u32) -> u32) -> u128 {
 }
 
 /// PSHUFD xmm, xmm, immediate.
+#[inline(always)]
 fn shuffle_d(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     available(cpu, sys)?;
     let value = cpu.xmm[usize::from(op.b & 15)];
