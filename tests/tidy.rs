@@ -30,6 +30,7 @@ const MACHINE_MAY_USE: &[&str] = &["boundary", "iced-x86", "acpi_tables", "xxhas
 
 /// The files that may contain `unsafe`, and no others.
 const UNSAFE_FILES: &[&str] = &[
+    "tests/bench/src/process.rs",
     "tests/fuzz/src/native.rs",
     "vkernel/host/src/signal.rs",
     "vkernel/host/src/terminal.rs",

@@ -61,13 +61,15 @@ fn slot(laddr: u64) -> usize {
 }
 
 impl Tlb {
-    /// The RAM offset of `length` bytes at `laddr`, if cached and within one page.
+    /// The RAM offset of `length` bytes (1 to 4096) at `laddr`, if cached and within one page.
     #[inline]
     #[must_use]
     pub fn lookup(&self, kind: Kind, user: bool, laddr: u64, length: usize) -> Option<usize> {
         let entry = &self.entries[usize::from(user)][kind as usize][slot(laddr)];
-        let in_page = laddr as usize & (PAGE_BYTES - 1);
-        (entry.page == laddr & PAGE_MASK && in_page + length <= PAGE_BYTES).then_some(entry.offset + in_page)
+        // Compared with the page of the last byte: if that is another page than the first byte's, its number
+        // differs in the bits that chose the slot, so it cannot be the page that is there.
+        let last = laddr.wrapping_add(length as u64 - 1);
+        (entry.page == last & PAGE_MASK).then_some(entry.offset + (laddr as usize & (PAGE_BYTES - 1)))
     }
 
     /// Caches that the page of `laddr` lies at RAM offset `offset`.

@@ -7,6 +7,7 @@ use crate::cpu::exception::Exception;
 use crate::cpu::state::Vcpu;
 use crate::system::System;
 use interp::lazy::Lazy;
+use interp::memory::Miss;
 
 /// A way to execute instructions. All engines give the same machine, bit for bit; `reference` is the
 /// specification.
@@ -54,6 +55,8 @@ pub struct Scratch {
     pub lazy: Lazy,
     /// The exception that the handler just executed raised.
     pub raised: Option<Exception>,
+    /// The translation that the handler just executed did not find.
+    pub miss: Miss,
     /// Address of the block being executed.
     pub block_rip: u64,
 }

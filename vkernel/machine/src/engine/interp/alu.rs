@@ -74,6 +74,7 @@ binary!(Xor, true, |_cpu, sys, left, right| {
 });
 
 /// `op register, register`.
+#[inline(always)]
 pub fn reg_reg<O: Binary, const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let (left, right) = (reg_sized::<S>(cpu, op.a), reg_sized::<S>(cpu, op.b));
     let result = O::apply::<S>(cpu, sys, left, right);
@@ -84,6 +85,7 @@ pub fn reg_reg<O: Binary, const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: 
 }
 
 /// `op register, immediate`.
+#[inline(always)]
 pub fn reg_imm<O: Binary, const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let (left, right) = (reg_sized::<S>(cpu, op.a), narrow::<S>(op.immediate as i64 as u64));
     let result = O::apply::<S>(cpu, sys, left, right);
@@ -94,6 +96,7 @@ pub fn reg_imm<O: Binary, const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: 
 }
 
 /// `op register, [memory]`.
+#[inline(always)]
 pub fn reg_mem<O: Binary, A: Address, const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let right = load::<S>(cpu, sys, op, A::of(cpu, op))?;
     let left = reg_sized::<S>(cpu, op.a);
@@ -105,12 +108,14 @@ pub fn reg_mem<O: Binary, A: Address, const S: usize>(cpu: &mut Vcpu, sys: &mut 
 }
 
 /// `op [memory], register`.
+#[inline(always)]
 pub fn mem_reg<O: Binary, A: Address, const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let right = reg_sized::<S>(cpu, op.a);
     mem_any::<O, A, S>(cpu, sys, op, right)
 }
 
 /// `op [memory], immediate`.
+#[inline(always)]
 pub fn mem_imm<O: Binary, A: Address, const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     mem_any::<O, A, S>(cpu, sys, op, narrow::<S>(op.immediate as i64 as u64))
 }
@@ -172,6 +177,7 @@ unary!(Neg, |_cpu, sys, value| {
 unary!(Not, |_cpu, _sys, value| !value);
 
 /// `op register`.
+#[inline(always)]
 pub fn unary_reg<O: Unary, const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let value = reg_sized::<S>(cpu, op.a);
     let result = O::apply::<S>(cpu, sys, value);
@@ -180,6 +186,7 @@ pub fn unary_reg<O: Unary, const S: usize>(cpu: &mut Vcpu, sys: &mut System, op:
 }
 
 /// `op [memory]`.
+#[inline(always)]
 pub fn unary_mem<O: Unary, A: Address, const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let laddr = A::of(cpu, op);
     modify::<S>(cpu, sys, op, laddr, |cpu, sys, value| O::apply::<S>(cpu, sys, value))
@@ -285,29 +292,34 @@ const fn count_mask(size: usize) -> u32 {
 }
 
 /// `op register, immediate`.
+#[inline(always)]
 pub fn shift_imm<O: Shift, const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     shift_reg::<O, S>(cpu, sys, op, op.immediate as u32 & count_mask(S))
 }
 
 /// `op register, cl`.
+#[inline(always)]
 pub fn shift_cl<O: Shift, const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let count = cpu.gpr[1] as u32 & count_mask(S);
     shift_reg::<O, S>(cpu, sys, op, count)
 }
 
 /// `imul register, register`: only CF and OF are defined.
+#[inline(always)]
 pub fn imul_reg<const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let (left, right) = (reg_sized::<S>(cpu, op.a), reg_sized::<S>(cpu, op.b));
     imul::<S>(cpu, sys, op, left, right)
 }
 
 /// `imul register, register, immediate`.
+#[inline(always)]
 pub fn imul_imm<const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let (left, right) = (reg_sized::<S>(cpu, op.b), op.immediate as i64 as u64);
     imul::<S>(cpu, sys, op, left, right)
 }
 
 /// `imul register, [memory]`.
+#[inline(always)]
 pub fn imul_mem<A: Address, const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let right = load::<S>(cpu, sys, op, A::of(cpu, op))?;
     let left = reg_sized::<S>(cpu, op.a);
@@ -328,6 +340,7 @@ fn imul<const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op, left: u64, ri
 
 /// `bt register, immediate` and `bt register, register`: only CF changes; OF, SF, AF and PF are undefined
 /// and therefore 0, ZF stays.
+#[inline(always)]
 pub fn bt<const IMMEDIATE: bool, const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let index = if IMMEDIATE { op.immediate as u64 } else { reg_sized::<S>(cpu, op.b) };
     let carry = reg_sized::<S>(cpu, op.a) >> (index & (8 * S as u64 - 1)) & 1;

@@ -3,29 +3,13 @@
 //! Each iteration counts 1, so any split of a repetition gives the same total: as many are done here as fit
 //! the budget and the current pages, the rest follows by the same rule or one by one.
 
-use super::memory::{find_read, find_write};
-use super::op::{Op, address, slow};
+use super::memory::find_or_fill;
 use crate::cpu::operand::segment_index;
 use crate::cpu::state::{FS, Mode, RAX, RCX, RDI, RSI, Vcpu, rflags};
 use crate::mem::PAGE_BYTES;
 use crate::system::System;
+use crate::tlb::Kind;
 use iced_x86::{Instruction, Mnemonic, OpKind};
-
-/// An operation for the memory access functions, which only ask it about the stack segment.
-const ACCESS: Op = Op {
-    run: slow,
-    displacement: 0,
-    immediate: 0,
-    rip_offset: 0,
-    index: 0,
-    length: 0,
-    a: 0,
-    b: 0,
-    base: 0,
-    index_register: 0,
-    scale_shift: 0,
-    address_bits: 0,
-};
 
 /// Executes iterations of a repeated string move or fill, if it is one in its common form: 64-bit mode and
 /// addresses, upwards, plain RAM. Says whether it executed any (`sys.icount` has advanced by as many).
@@ -60,14 +44,17 @@ pub fn repeat(cpu: &mut Vcpu, sys: &mut System, instruction: &Instruction, end: 
         return false;
     }
     let length = count as usize * size;
-    let access = Op { address_bits: address::HAS_BASE, ..ACCESS };
     let source = if moves {
-        let Ok(offset) = find_read(cpu, sys, &access, cpu.gpr[RSI], length) else { return give_up(sys) };
+        let Ok(offset) = find_or_fill(cpu, sys, cpu.gpr[RSI], length, Kind::Read) else {
+            return give_up(sys);
+        };
         Some(offset)
     } else {
         None
     };
-    let Ok(target) = find_write(cpu, sys, &access, cpu.gpr[RDI], length) else { return give_up(sys) };
+    let Ok(target) = find_or_fill(cpu, sys, cpu.gpr[RDI], length, Kind::Write) else {
+        return give_up(sys);
+    };
     match source {
         Some(source) => copy(sys.mem.ram_mut(), source, target, length, size),
         None => fill(&mut sys.mem.ram_mut()[target..target + length], cpu.gpr[RAX], size),

@@ -20,22 +20,26 @@ fn checked(sys: &mut System, target: u64) -> Result<u64, Out> {
 }
 
 /// `jcc target`. Not taken, it falls through to the next operation.
+#[inline(always)]
 pub fn jcc<const CODE: u8>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     if sys.scratch.lazy.condition::<CODE>(cpu) { go(cpu, op.displacement as u64) } else { Ok(()) }
 }
 
 /// `jmp target`.
+#[inline(always)]
 pub fn jmp(cpu: &mut Vcpu, _sys: &mut System, op: &Op) -> Step {
     go(cpu, op.displacement as u64)
 }
 
 /// `jmp register`.
+#[inline(always)]
 pub fn jmp_reg(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let target = checked(sys, reg(cpu, op.a))?;
     go(cpu, target)
 }
 
 /// `jmp [memory]`.
+#[inline(always)]
 pub fn jmp_mem<A: Address>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let target = load::<8>(cpu, sys, op, A::of(cpu, op))?;
     let target = checked(sys, target)?;
@@ -49,6 +53,7 @@ fn return_address(sys: &System, op: &Op) -> u64 {
 }
 
 /// `call target`.
+#[inline(always)]
 pub fn call(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let from = return_address(sys, op);
     push_value(cpu, sys, op, from)?;
@@ -56,6 +61,7 @@ pub fn call(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
 }
 
 /// `call register`.
+#[inline(always)]
 pub fn call_reg(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let target = checked(sys, reg(cpu, op.a))?;
     let from = return_address(sys, op);
@@ -64,6 +70,7 @@ pub fn call_reg(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
 }
 
 /// `call [memory]`.
+#[inline(always)]
 pub fn call_mem<A: Address>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let target = load::<8>(cpu, sys, op, A::of(cpu, op))?;
     let target = checked(sys, target)?;
@@ -73,6 +80,7 @@ pub fn call_mem<A: Address>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
 }
 
 /// `ret`. A target that is not canonical leaves RSP alone.
+#[inline(always)]
 pub fn ret(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let rsp = cpu.gpr[RSP];
     let target = pop_value(cpu, sys, op)?;

@@ -6,6 +6,7 @@ use crate::cpu::state::{RBP, RSP, Vcpu};
 use crate::system::System;
 
 /// `mov register, register`.
+#[inline(always)]
 pub fn mov_reg<const S: usize>(cpu: &mut Vcpu, _sys: &mut System, op: &Op) -> Step {
     let value = reg(cpu, op.b);
     set_reg::<S>(cpu, op.a, value);
@@ -13,12 +14,14 @@ pub fn mov_reg<const S: usize>(cpu: &mut Vcpu, _sys: &mut System, op: &Op) -> St
 }
 
 /// `mov register, immediate`, up to 64 bits.
+#[inline(always)]
 pub fn mov_imm<const S: usize>(cpu: &mut Vcpu, _sys: &mut System, op: &Op) -> Step {
     set_reg::<S>(cpu, op.a, op.displacement as u64);
     Ok(())
 }
 
 /// `mov register, [memory]`.
+#[inline(always)]
 pub fn mov_load<A: Address, const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let value = load::<S>(cpu, sys, op, A::of(cpu, op))?;
     set_reg::<S>(cpu, op.a, value);
@@ -26,17 +29,20 @@ pub fn mov_load<A: Address, const S: usize>(cpu: &mut Vcpu, sys: &mut System, op
 }
 
 /// `mov [memory], register`.
+#[inline(always)]
 pub fn mov_store<A: Address, const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let value = reg(cpu, op.a);
     store::<S>(cpu, sys, op, A::of(cpu, op), value)
 }
 
 /// `mov [memory], immediate`.
+#[inline(always)]
 pub fn mov_store_imm<A: Address, const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     store::<S>(cpu, sys, op, A::of(cpu, op), op.immediate as i64 as u64)
 }
 
 /// `movzx register, register`: `F` bytes to `S` bytes.
+#[inline(always)]
 pub fn movzx_reg<const S: usize, const F: usize>(cpu: &mut Vcpu, _sys: &mut System, op: &Op) -> Step {
     let value = reg_sized::<F>(cpu, op.b);
     set_reg::<S>(cpu, op.a, value);
@@ -44,6 +50,7 @@ pub fn movzx_reg<const S: usize, const F: usize>(cpu: &mut Vcpu, _sys: &mut Syst
 }
 
 /// `movzx register, [memory]`.
+#[inline(always)]
 pub fn movzx_load<A: Address, const S: usize, const F: usize>(
     cpu: &mut Vcpu,
     sys: &mut System,
@@ -55,6 +62,7 @@ pub fn movzx_load<A: Address, const S: usize, const F: usize>(
 }
 
 /// `movsx register, register`.
+#[inline(always)]
 pub fn movsx_reg<const S: usize, const F: usize>(cpu: &mut Vcpu, _sys: &mut System, op: &Op) -> Step {
     let value = widen::<F>(reg(cpu, op.b));
     set_reg::<S>(cpu, op.a, value);
@@ -62,6 +70,7 @@ pub fn movsx_reg<const S: usize, const F: usize>(cpu: &mut Vcpu, _sys: &mut Syst
 }
 
 /// `movsx register, [memory]`.
+#[inline(always)]
 pub fn movsx_load<A: Address, const S: usize, const F: usize>(
     cpu: &mut Vcpu,
     sys: &mut System,
@@ -73,6 +82,7 @@ pub fn movsx_load<A: Address, const S: usize, const F: usize>(
 }
 
 /// `lea register, [memory]`: no segment base is added.
+#[inline(always)]
 pub fn lea<A: Address, const S: usize>(cpu: &mut Vcpu, _sys: &mut System, op: &Op) -> Step {
     let value = A::of(cpu, op);
     set_reg::<S>(cpu, op.a, value);
@@ -98,23 +108,27 @@ pub fn pop_value(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Result<u64, super
 }
 
 /// `push register`.
+#[inline(always)]
 pub fn push_reg(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let value = reg(cpu, op.a);
     push_value(cpu, sys, op, value)
 }
 
 /// `push immediate`.
+#[inline(always)]
 pub fn push_imm(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     push_value(cpu, sys, op, op.immediate as i64 as u64)
 }
 
 /// `push [memory]`. Both accesses are made before RSP changes.
+#[inline(always)]
 pub fn push_mem<A: Address>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let value = load::<8>(cpu, sys, op, A::of(cpu, op))?;
     push_value(cpu, sys, op, value)
 }
 
 /// `pop register`.
+#[inline(always)]
 pub fn pop_reg(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let value = pop_value(cpu, sys, op)?;
     cpu.gpr[usize::from(op.a & 15)] = value;
@@ -122,6 +136,7 @@ pub fn pop_reg(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
 }
 
 /// `leave`.
+#[inline(always)]
 pub fn leave(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let rbp = cpu.gpr[RBP];
     let value = load::<8>(cpu, sys, op, rbp)?;
@@ -131,6 +146,7 @@ pub fn leave(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
 }
 
 /// `xchg register, register`.
+#[inline(always)]
 pub fn xchg_reg<const S: usize>(cpu: &mut Vcpu, _sys: &mut System, op: &Op) -> Step {
     let (left, right) = (reg_sized::<S>(cpu, op.a), reg_sized::<S>(cpu, op.b));
     set_reg::<S>(cpu, op.a, right);
@@ -139,6 +155,7 @@ pub fn xchg_reg<const S: usize>(cpu: &mut Vcpu, _sys: &mut System, op: &Op) -> S
 }
 
 /// `cmovcc register, register`. A 32-bit one clears the upper half even when it does not move.
+#[inline(always)]
 pub fn cmov_reg<const CODE: u8, const S: usize>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let from = if sys.scratch.lazy.condition::<CODE>(cpu) { op.b } else { op.a };
     let value = reg_sized::<S>(cpu, from);
@@ -147,6 +164,7 @@ pub fn cmov_reg<const CODE: u8, const S: usize>(cpu: &mut Vcpu, sys: &mut System
 }
 
 /// `cmovcc register, [memory]`: the memory is read in any case.
+#[inline(always)]
 pub fn cmov_load<const CODE: u8, A: Address, const S: usize>(
     cpu: &mut Vcpu,
     sys: &mut System,
@@ -159,6 +177,7 @@ pub fn cmov_load<const CODE: u8, A: Address, const S: usize>(
 }
 
 /// `setcc register`.
+#[inline(always)]
 pub fn setcc<const CODE: u8>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     let value = u64::from(sys.scratch.lazy.condition::<CODE>(cpu));
     set_reg::<1>(cpu, op.a, value);
@@ -166,6 +185,7 @@ pub fn setcc<const CODE: u8>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step 
 }
 
 /// `bswap register`.
+#[inline(always)]
 pub fn bswap<const S: usize>(cpu: &mut Vcpu, _sys: &mut System, op: &Op) -> Step {
     let value = reg(cpu, op.a).swap_bytes() >> (64 - 8 * S as u32);
     set_reg::<S>(cpu, op.a, value);
@@ -173,6 +193,7 @@ pub fn bswap<const S: usize>(cpu: &mut Vcpu, _sys: &mut System, op: &Op) -> Step
 }
 
 /// CDQE and CWDE: sign-extends half of RAX into `S` bytes.
+#[inline(always)]
 pub fn extend_rax<const S: usize, const F: usize>(cpu: &mut Vcpu, _sys: &mut System, _op: &Op) -> Step {
     let value = widen::<F>(cpu.gpr[0]);
     set_reg::<S>(cpu, 0, value);
@@ -180,6 +201,7 @@ pub fn extend_rax<const S: usize, const F: usize>(cpu: &mut Vcpu, _sys: &mut Sys
 }
 
 /// CQO and CDQ: fills RDX with the sign of RAX.
+#[inline(always)]
 pub fn extend_into_rdx<const S: usize>(cpu: &mut Vcpu, _sys: &mut System, _op: &Op) -> Step {
     let sign = (widen::<S>(cpu.gpr[0]) as i64 >> 63) as u64;
     set_reg::<S>(cpu, 2, narrow::<S>(sign));
@@ -187,6 +209,7 @@ pub fn extend_into_rdx<const S: usize>(cpu: &mut Vcpu, _sys: &mut System, _op: &
 }
 
 /// NOP, ENDBR, PREFETCH.
+#[inline(always)]
 pub fn nop(_cpu: &mut Vcpu, _sys: &mut System, _op: &Op) -> Step {
     Ok(())
 }

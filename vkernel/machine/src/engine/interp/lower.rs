@@ -5,7 +5,7 @@
 //! rare on real code.
 
 use super::block::{MAX_OPS, ModeKey};
-use super::op::{Address, Base, BaseIndex, General, Handler, Op, address, slow};
+use super::op::{Address, Base, BaseIndex, General, Handler, Op, address, handler, slow};
 use super::{alu, control, data, sse};
 use crate::cpu::operand::{gpr_index, segment_index};
 use crate::cpu::state::{FS, GS, SS, Vcpu};
@@ -85,9 +85,9 @@ enum Form {
 macro_rules! by_form {
     ($form:expr, $($function:ident)::+, [$($before:ty),*], [$($after:tt)*]) => {
         match $form {
-            Form::Base => $($function)::+::<$($before,)* Base, $($after)*> as Handler,
-            Form::BaseIndex => $($function)::+::<$($before,)* BaseIndex, $($after)*> as Handler,
-            Form::General => $($function)::+::<$($before,)* General, $($after)*> as Handler,
+            Form::Base => handler!($($function)::+::<$($before,)* Base, $($after)*>),
+            Form::BaseIndex => handler!($($function)::+::<$($before,)* BaseIndex, $($after)*>),
+            Form::General => handler!($($function)::+::<$($before,)* General, $($after)*>),
         }
     };
 }
@@ -96,10 +96,10 @@ macro_rules! by_form {
 macro_rules! by_size {
     ($size:expr, $($function:ident)::+, [$($before:ty),*]) => {
         match $size {
-            1 => $($function)::+::<$($before,)* 1> as Handler,
-            2 => $($function)::+::<$($before,)* 2> as Handler,
-            4 => $($function)::+::<$($before,)* 4> as Handler,
-            _ => $($function)::+::<$($before,)* 8> as Handler,
+            1 => handler!($($function)::+::<$($before,)* 1>),
+            2 => handler!($($function)::+::<$($before,)* 2>),
+            4 => handler!($($function)::+::<$($before,)* 4>),
+            _ => handler!($($function)::+::<$($before,)* 8>),
         }
     };
 }
@@ -267,12 +267,12 @@ fn lower_data(instruction: &Instruction, form: Form, op: &mut Op) -> Option<Hand
             }
         }
         (Mnemonic::Xchg, (Register, Register)) => by_size!(size, data::xchg_reg, []),
-        (Mnemonic::Bswap, _) if size == 4 => data::bswap::<4>,
-        (Mnemonic::Bswap, _) if size == 8 => data::bswap::<8>,
-        (Mnemonic::Cwde, _) => data::extend_rax::<4, 2>,
-        (Mnemonic::Cdqe, _) => data::extend_rax::<8, 4>,
-        (Mnemonic::Cdq, _) => data::extend_into_rdx::<4>,
-        (Mnemonic::Cqo, _) => data::extend_into_rdx::<8>,
+        (Mnemonic::Bswap, _) if size == 4 => handler!(data::bswap::<4>),
+        (Mnemonic::Bswap, _) if size == 8 => handler!(data::bswap::<8>),
+        (Mnemonic::Cwde, _) => handler!(data::extend_rax::<4, 2>),
+        (Mnemonic::Cdqe, _) => handler!(data::extend_rax::<8, 4>),
+        (Mnemonic::Cdq, _) => handler!(data::extend_into_rdx::<4>),
+        (Mnemonic::Cqo, _) => handler!(data::extend_into_rdx::<8>),
         (
             Mnemonic::Nop
             | Mnemonic::Endbr64
@@ -286,15 +286,15 @@ fn lower_data(instruction: &Instruction, form: Form, op: &mut Op) -> Option<Hand
             | Mnemonic::Mfence
             | Mnemonic::Sfence,
             _,
-        ) => data::nop,
+        ) => handler!(data::nop),
         (Mnemonic::Push, (kind, _)) => return lower_push(instruction, kind, form, op),
         (Mnemonic::Pop, (Register, _)) if size == 8 => {
             op.address_bits = address::STACK;
-            data::pop_reg
+            handler!(data::pop_reg)
         }
         (Mnemonic::Leave, _) if instruction.code() == Code::Leaveq => {
             op.address_bits = address::STACK;
-            data::leave
+            handler!(data::leave)
         }
         _ => return lower_conditional_move(instruction, kinds, form, size),
     })
@@ -308,8 +308,8 @@ fn lower_extension(instruction: &Instruction, form: Form) -> Option<Handler> {
     macro_rules! extension {
         ($to:literal, $from:literal) => {
             match (memory, sign) {
-                (false, false) => data::movzx_reg::<$to, $from> as Handler,
-                (false, true) => data::movsx_reg::<$to, $from> as Handler,
+                (false, false) => handler!(data::movzx_reg::<$to, $from>),
+                (false, true) => handler!(data::movsx_reg::<$to, $from>),
                 (true, false) => by_form!(form, data::movzx_load, [], [$to, $from]),
                 (true, true) => by_form!(form, data::movsx_load, [], [$to, $from]),
             }
@@ -330,19 +330,19 @@ fn lower_push(instruction: &Instruction, kind: Kind, form: Form, op: &mut Op) ->
     Some(match kind {
         Kind::Register if instruction.op0_register().size() == 8 => {
             op.address_bits = address::STACK;
-            data::push_reg
+            handler!(data::push_reg)
         }
         Kind::Immediate if matches!(instruction.code(), Code::Pushq_imm8 | Code::Pushq_imm32) => {
             op.address_bits = address::STACK;
             op.immediate = instruction.immediate(0) as i32;
-            data::push_imm
+            handler!(data::push_imm)
         }
         // The faults of the two accesses name different segments unless both go through SS.
         Kind::Memory if instruction.memory_size().size() == 8 && op.address_bits & address::STACK != 0 => {
             match form {
-                Form::Base => data::push_mem::<Base>,
-                Form::BaseIndex => data::push_mem::<BaseIndex>,
-                Form::General => data::push_mem::<General>,
+                Form::Base => handler!(data::push_mem::<Base>),
+                Form::BaseIndex => handler!(data::push_mem::<BaseIndex>),
+                Form::General => handler!(data::push_mem::<General>),
             }
         }
         _ => return None,
@@ -363,13 +363,13 @@ fn lower_conditional_move(
     let name = instruction.mnemonic();
     let is_set = size == 1 && kinds == (Kind::Register, Kind::Other) && instruction.op_count() == 1;
     if is_set {
-        return Some(by_condition!(code, |C| data::setcc::<C> as Handler));
+        return Some(by_condition!(code, |C| handler!(data::setcc::<C>)));
     }
     let is_move = instruction.op_count() == 2 && kinds.0 == Kind::Register && name != Mnemonic::Mov;
     match (is_move, kinds.1, size) {
-        (true, Kind::Register, 2) => Some(by_condition!(code, |C| data::cmov_reg::<C, 2> as Handler)),
-        (true, Kind::Register, 4) => Some(by_condition!(code, |C| data::cmov_reg::<C, 4> as Handler)),
-        (true, Kind::Register, 8) => Some(by_condition!(code, |C| data::cmov_reg::<C, 8> as Handler)),
+        (true, Kind::Register, 2) => Some(by_condition!(code, |C| handler!(data::cmov_reg::<C, 2>))),
+        (true, Kind::Register, 4) => Some(by_condition!(code, |C| handler!(data::cmov_reg::<C, 4>))),
+        (true, Kind::Register, 8) => Some(by_condition!(code, |C| handler!(data::cmov_reg::<C, 8>))),
         (true, Kind::Memory, 4) => Some(by_condition!(code, |C| cmov_load::<C, 4>(form))),
         (true, Kind::Memory, 8) => Some(by_condition!(code, |C| cmov_load::<C, 8>(form))),
         _ => None,
@@ -378,7 +378,7 @@ fn lower_conditional_move(
 
 fn cmov_load<const C: u8, const S: usize>(form: Form) -> Handler {
     fn with<const C: u8, A: Address, const S: usize>() -> Handler {
-        data::cmov_load::<C, A, S>
+        handler!(data::cmov_load::<C, A, S>)
     }
     match form {
         Form::Base => with::<C, Base, S>(),
@@ -428,10 +428,10 @@ fn lower_alu(instruction: &Instruction, form: Form, op: &mut Op) -> Option<Handl
                 op.immediate = instruction.immediate(1) as i32;
             }
             Some(match (immediate, size(instruction)) {
-                (true, 4) => alu::bt::<true, 4>,
-                (true, 8) => alu::bt::<true, 8>,
-                (false, 4) => alu::bt::<false, 4>,
-                (false, 8) => alu::bt::<false, 8>,
+                (true, 4) => handler!(alu::bt::<true, 4>),
+                (true, 8) => handler!(alu::bt::<true, 8>),
+                (false, 4) => handler!(alu::bt::<false, 4>),
+                (false, 8) => handler!(alu::bt::<false, 8>),
                 _ => return None,
             })
         }
@@ -481,13 +481,13 @@ fn lower_shift<O: alu::Shift>(instruction: &Instruction, op: &mut Op) -> Option<
 fn lower_imul(instruction: &Instruction, form: Form, op: &mut Op) -> Option<Handler> {
     let size = size(instruction);
     match (instruction.op_count(), kind(instruction, 1), size) {
-        (2, Kind::Register, 4) => Some(alu::imul_reg::<4>),
-        (2, Kind::Register, 8) => Some(alu::imul_reg::<8>),
+        (2, Kind::Register, 4) => Some(handler!(alu::imul_reg::<4>)),
+        (2, Kind::Register, 8) => Some(handler!(alu::imul_reg::<8>)),
         (2, Kind::Memory, 4) => Some(by_form!(form, alu::imul_mem, [], [4])),
         (2, Kind::Memory, 8) => Some(by_form!(form, alu::imul_mem, [], [8])),
         (3, Kind::Register, 4 | 8) => {
             op.immediate = instruction.immediate(2) as i32;
-            Some(if size == 4 { alu::imul_imm::<4> } else { alu::imul_imm::<8> })
+            Some(if size == 4 { handler!(alu::imul_imm::<4>) } else { handler!(alu::imul_imm::<8>) })
         }
         _ => None,
     }
@@ -498,42 +498,42 @@ fn lower_control(instruction: &Instruction, form: Form, op: &mut Op) -> Option<H
     if instruction.is_jcc_short_or_near() {
         op.displacement = branch_target(instruction)?;
         let code = CONDITIONS[instruction.condition_code() as usize];
-        return Some(by_condition!(code, |C| control::jcc::<C> as Handler));
+        return Some(by_condition!(code, |C| handler!(control::jcc::<C>)));
     }
     let memory = kind(instruction, 0) == Kind::Memory && instruction.memory_size().size() == 8;
     let stack = op.address_bits & address::STACK != 0;
     match instruction.mnemonic() {
         Mnemonic::Jmp if instruction.is_jmp_short_or_near() => {
             op.displacement = branch_target(instruction)?;
-            Some(control::jmp)
+            Some(handler!(control::jmp))
         }
         Mnemonic::Jmp if instruction.code() == Code::Jmp_rm64 => Some(if memory {
             match form {
-                Form::Base => control::jmp_mem::<Base>,
-                Form::BaseIndex => control::jmp_mem::<BaseIndex>,
-                Form::General => control::jmp_mem::<General>,
+                Form::Base => handler!(control::jmp_mem::<Base>),
+                Form::BaseIndex => handler!(control::jmp_mem::<BaseIndex>),
+                Form::General => handler!(control::jmp_mem::<General>),
             }
         } else {
-            control::jmp_reg
+            handler!(control::jmp_reg)
         }),
         Mnemonic::Call if instruction.is_call_near() => {
             op.displacement = branch_target(instruction)?;
             op.address_bits = address::STACK;
-            Some(control::call)
+            Some(handler!(control::call))
         }
         // As for PUSH: the two accesses must name the same segment in their faults.
         Mnemonic::Call if instruction.code() == Code::Call_rm64 => match (memory, stack, form) {
-            (true, true, Form::Base) => Some(control::call_mem::<Base>),
-            (true, true, Form::BaseIndex) => Some(control::call_mem::<BaseIndex>),
+            (true, true, Form::Base) => Some(handler!(control::call_mem::<Base>)),
+            (true, true, Form::BaseIndex) => Some(handler!(control::call_mem::<BaseIndex>)),
             (true, ..) => None,
             (false, ..) => {
                 op.address_bits = address::STACK;
-                Some(control::call_reg)
+                Some(handler!(control::call_reg))
             }
         },
         Mnemonic::Ret if instruction.code() == Code::Retnq => {
             op.address_bits = address::STACK;
-            Some(control::ret)
+            Some(handler!(control::ret))
         }
         _ => None,
     }

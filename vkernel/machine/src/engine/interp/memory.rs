@@ -1,4 +1,5 @@
-//! Memory accesses of lowered operations: the translation cache hit inline, plain RAM out of line, and
+//! Memory accesses of lowered operations: the translation cache hit inline; a miss on plain RAM filled by the
+//! run loop, which then executes the operation again, so that handlers call nothing and need no stack; and
 //! everything else (devices, page tables, decoded code, page crossings) left to the specification, which
 //! then executes the whole instruction.
 
@@ -23,22 +24,57 @@ fn put<const S: usize>(ram: &mut [u8], offset: usize, value: u64) {
     ram[offset..offset + S].copy_from_slice(&value.to_le_bytes()[..S]);
 }
 
-/// The RAM offset of `size` bytes at a linear address, for a load.
-#[inline(always)]
-pub fn find_read(cpu: &mut Vcpu, sys: &mut System, op: &Op, laddr: u64, size: usize) -> Result<usize, Out> {
-    match sys.tlbs.current.lookup(Kind::Read, cpu.cpl == 3, laddr, size) {
-        Some(offset) => Ok(offset),
-        None => find_slow(cpu, sys, op, laddr, size, Kind::Read),
+/// A translation that an access needs and the cache does not hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Miss {
+    laddr: u64,
+    length: u16,
+    kind: Kind,
+    /// Through SS: a non-canonical address is #SS.
+    stack: bool,
+}
+
+impl Default for Miss {
+    fn default() -> Miss {
+        Miss { laddr: 0, length: 0, kind: Kind::Read, stack: false }
     }
 }
 
-/// The RAM offset of `size` bytes at a linear address, for a store that needs no noticing.
 #[inline(always)]
-pub fn find_write(cpu: &mut Vcpu, sys: &mut System, op: &Op, laddr: u64, size: usize) -> Result<usize, Out> {
-    match sys.tlbs.current.lookup(Kind::Write, cpu.cpl == 3, laddr, size) {
-        Some(offset) => Ok(offset),
-        None => find_slow(cpu, sys, op, laddr, size, Kind::Write),
+fn find(cpu: &Vcpu, sys: &mut System, op: &Op, laddr: u64, length: usize, kind: Kind) -> Result<usize, Out> {
+    if let Some(offset) = sys.tlbs.current.lookup(kind, cpu.cpl == 3, laddr, length) {
+        return Ok(offset);
     }
+    let stack = op.address_bits & address::STACK != 0;
+    sys.scratch.miss = Miss { laddr, length: length as u16, kind, stack };
+    Err(Out::Miss)
+}
+
+/// The RAM offset of `length` bytes at a linear address, for a load.
+#[inline(always)]
+pub fn find_read(cpu: &Vcpu, sys: &mut System, op: &Op, laddr: u64, length: usize) -> Result<usize, Out> {
+    find(cpu, sys, op, laddr, length, Kind::Read)
+}
+
+/// The RAM offset of `length` bytes at a linear address, for a store that needs no noticing.
+#[inline(always)]
+pub fn find_write(cpu: &Vcpu, sys: &mut System, op: &Op, laddr: u64, length: usize) -> Result<usize, Out> {
+    find(cpu, sys, op, laddr, length, Kind::Write)
+}
+
+/// As [`find_read`] and [`find_write`] for a data segment, outside handlers: fills the cache if need be.
+pub fn find_or_fill(
+    cpu: &mut Vcpu,
+    sys: &mut System,
+    laddr: u64,
+    length: usize,
+    kind: Kind,
+) -> Result<usize, Out> {
+    if let Some(offset) = sys.tlbs.current.lookup(kind, cpu.cpl == 3, laddr, length) {
+        return Ok(offset);
+    }
+    sys.scratch.miss = Miss { laddr, length: length as u16, kind, stack: false };
+    fill(cpu, sys)
 }
 
 /// Loads `S` bytes at a linear address.
@@ -85,25 +121,18 @@ pub fn raise(sys: &mut System, exception: Exception) -> Out {
     Out::Fault
 }
 
-/// Translates and caches, if the page is plain RAM. Nothing has happened yet that the specification would
-/// not do again in the same way.
+/// Translates what was missing and caches it, if the page is plain RAM; gives the RAM offset. Nothing has
+/// happened yet that the specification would not do again in the same way.
 #[cold]
 #[inline(never)]
-fn find_slow(
-    cpu: &mut Vcpu,
-    sys: &mut System,
-    op: &Op,
-    laddr: u64,
-    size: usize,
-    kind: Kind,
-) -> Result<usize, Out> {
-    let crosses = laddr as usize % PAGE_BYTES + size > PAGE_BYTES;
+pub fn fill(cpu: &mut Vcpu, sys: &mut System) -> Result<usize, Out> {
+    let Miss { laddr, length, kind, stack } = sys.scratch.miss;
+    let crosses = laddr as usize % PAGE_BYTES + usize::from(length) > PAGE_BYTES;
     let user = cpu.cpl == 3;
     if crosses {
         return Err(Out::Slow);
     }
     if !Vcpu::is_canonical(laddr) {
-        let stack = op.address_bits & address::STACK != 0;
         return Err(raise(sys, if stack { Exception::ss(0) } else { Exception::gp(0) }));
     }
     let intent = if kind == Kind::Write { Intent::Write } else { Intent::Read };

@@ -11,7 +11,7 @@ mod control;
 mod data;
 pub mod lazy;
 mod lower;
-mod memory;
+pub mod memory;
 mod op;
 mod sse;
 
@@ -24,8 +24,8 @@ use crate::cpu::state::{CS, Mode, Vcpu};
 use crate::cpu::system;
 use crate::system::System;
 use crate::tlb::Kind;
-use block::{BlockCache, ModeKey};
-use op::Out;
+use block::{Block, BlockCache, ModeKey};
+use op::{Flow, Op, Out};
 
 /// The caching interpreter.
 #[derive(Default)]
@@ -74,50 +74,81 @@ impl Interp {
     /// Executes blocks until the budget ends at `end`, something asks to leave, or code went stale.
     fn run_blocks(&mut self, cpu: &mut Vcpu, sys: &mut System, end: u64) {
         loop {
-            let Some(id) = self.next_block(cpu, sys) else { return };
-            let block = self.cache.get(id);
+            let Some(block) = self.next_block(cpu, sys) else { return };
             sys.scratch.block_rip = block.rip;
-            let start = sys.icount;
-            let left = (end - start).min(block.ops.len() as u64) as usize;
-            let mut done = left;
-            let mut out = None;
-            for op in &block.ops[..left] {
-                if let Err(reason) = (op.run)(cpu, sys, op) {
-                    done = usize::from(op.index);
-                    out = Some(reason);
-                    break;
-                }
+            let mut straight = self.run_block(&block, cpu, sys, end);
+            // A block that branches to its own start needs no finding again: nothing that handlers do can
+            // change where its bytes lie.
+            while straight && cpu.rip == block.rip && sys.icount < end && !sys.stops.breaks_before(cpu.rip) {
+                straight = self.run_block(&block, cpu, sys, end);
             }
-            match out {
-                None => {
-                    sys.icount = start + done as u64;
-                    let last = &block.ops[done - 1];
-                    cpu.rip = block.rip.wrapping_add(u64::from(last.rip_offset) + u64::from(last.length));
-                }
-                Some(Out::Branch) => sys.icount = start + done as u64 + 1,
-                Some(reason) => {
-                    sys.icount = start + done as u64;
-                    cpu.rip = block.rip.wrapping_add(u64::from(block.ops[done].rip_offset));
-                    if reason == Out::Slow {
-                        let instruction = block.instructions[done];
-                        step_slow(cpu, sys, &instruction, end);
-                    } else {
-                        deliver_raised(cpu, sys);
-                    }
-                    if sys.leave.any() || !sys.stale_code.is_empty() || system::needs_reference(cpu) {
-                        return;
-                    }
-                }
-            }
-            if sys.icount >= end {
+            if sys.icount >= end || !straight && (must_look(sys) || system::needs_reference(cpu)) {
                 return;
             }
         }
     }
 
+    /// Executes a block from its start, up to its end, a branch or the count `end`. Says whether nothing
+    /// happened but what its handlers did.
+    #[inline(always)]
+    fn run_block(&self, block: &Block, cpu: &mut Vcpu, sys: &mut System, end: u64) -> bool {
+        let start = sys.icount;
+        let ops = self.cache.ops(block);
+        let ops = &ops[..(end - start).min(ops.len() as u64) as usize];
+        let mut first = 0;
+        loop {
+            let (op, rest) = ops[first..].split_first().expect("a block is not empty");
+            let Flow { reason, index } = (op.run)(cpu, sys, op, rest);
+            let done = usize::from(index);
+            sys.icount = start + done as u64;
+            match reason {
+                Out::Branch => {
+                    sys.icount += 1;
+                    return true;
+                }
+                Out::End => {
+                    sys.icount += 1;
+                    cpu.rip = ops[done].address(block.rip).wrapping_add(u64::from(ops[done].length));
+                    return true;
+                }
+                Out::Miss => match memory::fill(cpu, sys) {
+                    Ok(_) if !must_look(sys) => first = done,
+                    Ok(_) => {
+                        cpu.rip = ops[done].address(block.rip);
+                        return false;
+                    }
+                    Err(reason) => return self.stop_in_block(block, &ops[done], reason, cpu, sys, end),
+                },
+                Out::Fault | Out::Slow => {
+                    return self.stop_in_block(block, &ops[done], reason, cpu, sys, end);
+                }
+            }
+        }
+    }
+
+    /// Gives an operation to the specification, or delivers the exception that it raised: never straight on.
+    #[inline(never)]
+    fn stop_in_block(
+        &self,
+        block: &Block,
+        op: &Op,
+        reason: Out,
+        cpu: &mut Vcpu,
+        sys: &mut System,
+        end: u64,
+    ) -> bool {
+        cpu.rip = op.address(block.rip);
+        if reason == Out::Slow {
+            step_slow(cpu, sys, self.cache.instruction(block, usize::from(op.index)), end);
+        } else {
+            deliver_raised(cpu, sys);
+        }
+        false
+    }
+
     /// Finds or builds the block at RIP; `None` when fetching from there raised an exception, which then has
     /// been delivered, or when the instruction had to be executed another way.
-    fn next_block(&mut self, cpu: &mut Vcpu, sys: &mut System) -> Option<u32> {
+    fn next_block(&mut self, cpu: &mut Vcpu, sys: &mut System) -> Option<Block> {
         let mode = ModeKey {
             code_bits: cpu.code_bits,
             cs_limit: if cpu.mode == Mode::Long64 { 0 } else { cpu.segments[CS].limit },
@@ -144,7 +175,7 @@ impl Interp {
             None => self.translate_fetch(cpu, sys, laddr)?,
         };
         match self.cache.find(rip, offset, mode) {
-            Some(id) => Some(id),
+            Some(block) => Some(block),
             None => self.build(cpu, sys, offset, mode),
         }
     }
@@ -178,7 +209,7 @@ impl Interp {
     }
 
     #[cold]
-    fn build(&mut self, cpu: &mut Vcpu, sys: &mut System, offset: usize, mode: ModeKey) -> Option<u32> {
+    fn build(&mut self, cpu: &mut Vcpu, sys: &mut System, offset: usize, mode: ModeKey) -> Option<Block> {
         if self.cache.is_full() {
             self.cache.clear();
         }
@@ -189,8 +220,14 @@ impl Interp {
             return None;
         }
         sys.mark_code(offset, lowered.length_bytes);
-        Some(self.cache.insert(lowered.ops, lowered.instructions, cpu.rip, offset, mode))
+        Some(self.cache.insert(lowered, cpu.rip, offset, mode))
     }
+}
+
+/// Whether the schedule, or code that was overwritten, wants attention.
+#[inline]
+fn must_look(sys: &System) -> bool {
+    sys.leave.any() || !sys.stale_code.is_empty()
 }
 
 /// One instruction by the reference engine, with flags where it expects them.

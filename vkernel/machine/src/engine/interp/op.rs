@@ -1,28 +1,75 @@
 //! A lowered operation: what one guest instruction becomes in a block.
 //!
 //! At most 32 bytes, with the handler already specialised by size and operand form, so that executing it
-//! needs no look at the instruction. Only 64-bit mode is lowered; everything else, and every instruction not
-//! worth a handler, gets [`slow`], and the specification executes it from the cached decoding.
+//! needs no look at the instruction. Each handler ends by calling the next one ([`threaded`]), which the
+//! compiler makes a jump; without that optimisation the stack grows by one block at most. Only 64-bit mode is
+//! lowered; everything else, and every instruction not worth a handler, gets [`slow`], and the specification
+//! executes it from the cached decoding.
 
 use crate::cpu::state::{FS, Vcpu};
 use crate::system::System;
 
-/// Why a handler did not just fall through to the next operation.
+/// Why a handler did not just go on to the next operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Out {
+    /// It did, but there is no next operation.
+    End,
     /// A branch: `cpu.rip` is the target.
     Branch,
-    /// It raised the exception in `sys.raised`.
+    /// It raised the exception in `sys.scratch.raised`.
     Fault,
-    /// The specification must execute it.
+    /// The translation in `sys.scratch.miss` is not cached. Nothing has happened yet: once it is, the
+    /// operation is executed again.
+    Miss,
+    /// The specification must execute it. Nothing has happened yet.
     Slow,
 }
 
-/// Result of a handler.
+/// Result of what one operation does.
 pub type Step = Result<(), Out>;
 
-/// Executes one operation.
-pub type Handler = fn(&mut Vcpu, &mut System, &Op) -> Step;
+/// Where and why a run of operations ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    /// Why.
+    pub reason: Out,
+    /// Place in the block of the last operation looked at.
+    pub index: u8,
+}
+
+/// Executes one operation, and then those that follow it in the block.
+pub type Handler = fn(&mut Vcpu, &mut System, &Op, &[Op]) -> Flow;
+
+/// The body of every handler: does what `step` does, then jumps to the handler of the next operation.
+#[inline(always)]
+pub fn threaded(
+    cpu: &mut Vcpu,
+    sys: &mut System,
+    op: &Op,
+    rest: &[Op],
+    step: impl FnOnce(&mut Vcpu, &mut System, &Op) -> Step,
+) -> Flow {
+    match step(cpu, sys, op) {
+        Ok(()) => match rest.split_first() {
+            Some((next, rest)) => (next.run)(cpu, sys, next, rest),
+            None => Flow { reason: Out::End, index: op.index },
+        },
+        Err(reason) => Flow { reason, index: op.index },
+    }
+}
+
+/// The handler that does what the function of the given name does.
+macro_rules! handler {
+    ($($step:tt)+) => {
+        (|cpu: &mut $crate::cpu::state::Vcpu,
+          sys: &mut $crate::system::System,
+          op: &$crate::engine::interp::op::Op,
+          rest: &[$crate::engine::interp::op::Op]| {
+            $crate::engine::interp::op::threaded(cpu, sys, op, rest, $($step)+)
+        }) as $crate::engine::interp::op::Handler
+    };
+}
+pub(super) use handler;
 
 /// One operation.
 #[derive(Clone, Copy)]
@@ -55,6 +102,14 @@ pub struct Op {
 }
 
 const _: () = assert!(size_of::<Op>() <= 32);
+
+impl Op {
+    /// The address of its instruction, in a block that begins at `block_rip`.
+    #[inline(always)]
+    pub fn address(&self, block_rip: u64) -> u64 {
+        block_rip.wrapping_add(u64::from(self.rip_offset))
+    }
+}
 
 /// Bits of [`Op::address_bits`].
 pub mod address {
@@ -162,6 +217,6 @@ pub const fn widen<const S: usize>(value: u64) -> u64 {
 }
 
 /// The handler of everything that is not lowered.
-pub fn slow(_cpu: &mut Vcpu, _sys: &mut System, _op: &Op) -> Step {
-    Err(Out::Slow)
+pub fn slow(_cpu: &mut Vcpu, _sys: &mut System, op: &Op, _rest: &[Op]) -> Flow {
+    Flow { reason: Out::Slow, index: op.index }
 }

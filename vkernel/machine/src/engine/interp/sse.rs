@@ -1,7 +1,7 @@
 //! Handlers of the SSE moves and logic that compilers emit everywhere: plain 16-byte data, no floating point.
 
 use super::memory::{find_read, find_write, raise};
-use super::op::{Address, General, Handler, Op, Out, Step, address};
+use super::op::{Address, General, Handler, Op, Out, Step, address, handler};
 use crate::cpu::exception::Exception;
 use crate::cpu::state::{Vcpu, cr0, cr4};
 use crate::system::System;
@@ -25,6 +25,7 @@ fn aligned<const ALIGNED: bool>(laddr: u64) -> Step {
 }
 
 /// `mov xmm, [memory]`, 16 bytes.
+#[inline(always)]
 fn load<const ALIGNED: bool>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     available(cpu, sys)?;
     let laddr = General::of(cpu, op);
@@ -41,6 +42,7 @@ fn read(cpu: &mut Vcpu, sys: &mut System, op: &Op, laddr: u64) -> Result<u128, O
 }
 
 /// `mov [memory], xmm`, 16 bytes.
+#[inline(always)]
 fn store<const ALIGNED: bool>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     available(cpu, sys)?;
     let laddr = General::of(cpu, op);
@@ -51,6 +53,7 @@ fn store<const ALIGNED: bool>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step
 }
 
 /// `mov xmm, xmm`.
+#[inline(always)]
 fn copy(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     available(cpu, sys)?;
     cpu.xmm[usize::from(op.a & 15)] = cpu.xmm[usize::from(op.b & 15)];
@@ -95,6 +98,7 @@ fn lanes64(left: u128, right: u128, compute: fn(u64, u64) -> u64) -> u128 {
 }
 
 /// `op xmm, xmm`.
+#[inline(always)]
 fn packed_reg<O: Packed>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     available(cpu, sys)?;
     let (a, b) = (usize::from(op.a & 15), usize::from(op.b & 15));
@@ -103,6 +107,7 @@ fn packed_reg<O: Packed>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
 }
 
 /// `op xmm, [memory]`, aligned.
+#[inline(always)]
 fn packed_mem<O: Packed>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     available(cpu, sys)?;
     let laddr = General::of(cpu, op);
@@ -114,6 +119,7 @@ fn packed_mem<O: Packed>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
 }
 
 /// Shifts each doubleword left (`LEFT`) or right by an immediate.
+#[inline(always)]
 fn shift_d<const LEFT: bool>(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     available(cpu, sys)?;
     let count = op.immediate as u32 & 0xff;
@@ -134,6 +140,7 @@ fn shift_lanes(value: u128, shift: impl Fn(u32) -> u32) -> u128 {
 }
 
 /// PSHUFD xmm, xmm, immediate.
+#[inline(always)]
 fn shuffle_d(cpu: &mut Vcpu, sys: &mut System, op: &Op) -> Step {
     available(cpu, sys)?;
     let value = cpu.xmm[usize::from(op.b & 15)];
@@ -168,18 +175,18 @@ pub fn lower(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
     let must_align = matches!(name, M::Movaps | M::Movapd | M::Movdqa);
     if is_move {
         return match (is_xmm(0), is_xmm(1), must_align) {
-            (true, true, _) => Some(copy),
-            (true, false, true) => Some(load::<true>),
-            (true, false, false) => Some(load::<false>),
-            (false, _, true) => Some(store::<true>),
-            (false, _, false) => Some(store::<false>),
+            (true, true, _) => Some(handler!(copy)),
+            (true, false, true) => Some(handler!(load::<true>)),
+            (true, false, false) => Some(handler!(load::<false>)),
+            (false, _, true) => Some(handler!(store::<true>)),
+            (false, _, false) => Some(handler!(store::<false>)),
         };
     }
     macro_rules! packed_form {
         ($operation:ident) => {
             match (is_xmm(0), is_xmm(1)) {
-                (true, true) => Some(packed_reg::<$operation>),
-                (true, false) if is_memory(1) => Some(packed_mem::<$operation>),
+                (true, true) => Some(handler!(packed_reg::<$operation>)),
+                (true, false) if is_memory(1) => Some(handler!(packed_mem::<$operation>)),
                 _ => None,
             }
         };
@@ -195,11 +202,11 @@ pub fn lower(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
         M::Psubd => packed_form!(SubD),
         M::Pslld | M::Psrld if is_xmm(0) && has_count => {
             op.immediate = i32::from(instruction.immediate8());
-            Some(if name == M::Pslld { shift_d::<true> } else { shift_d::<false> })
+            Some(if name == M::Pslld { handler!(shift_d::<true>) } else { handler!(shift_d::<false>) })
         }
         M::Pshufd if is_xmm(0) && is_xmm(1) => {
             op.immediate = i32::from(instruction.immediate8());
-            Some(shuffle_d)
+            Some(handler!(shuffle_d))
         }
         _ => None,
     }
