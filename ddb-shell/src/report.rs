@@ -133,13 +133,28 @@ pub struct FailureReport<'a> {
     pub trace: Option<&'a str>,
 }
 
+/// Where a failure was.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    /// The vCPU it belongs to.
+    pub vcpu: usize,
+    /// The calls that were active there, the innermost first.
+    pub frames: Vec<Frame>,
+}
+
+/// The scene of a failure: the vCPU that the report names, or the one that looks like it.
+#[must_use]
+pub fn scene(report: &FailureReport<'_>, machine: &Machine, symbols: &Symbols<'_>) -> Scene {
+    let known = report.vcpu.or(report.triple_fault.map(|fault| usize::from(fault.vcpu)));
+    let vcpu = known.unwrap_or_else(|| failing_vcpu(machine, symbols));
+    Scene { vcpu, frames: backtrace(machine, vcpu, symbols) }
+}
+
 /// The closing words on a failed run: one paragraph that says what, where, and how to look at it; then the
 /// faults of a triple fault; then the backtrace, both indented.
 #[must_use]
 pub fn failure_paragraph(report: &FailureReport<'_>, machine: &Machine, symbols: &Symbols<'_>) -> String {
-    let known = report.vcpu.or(report.triple_fault.map(|fault| usize::from(fault.vcpu)));
-    let vcpu = known.unwrap_or_else(|| failing_vcpu(machine, symbols));
-    let frames = backtrace(machine, vcpu, symbols);
+    let Scene { vcpu, frames } = scene(report, machine, symbols);
     let place = match report.ending {
         Ending::Failure { place, .. } => *place,
         _ => report.mark,

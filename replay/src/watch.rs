@@ -42,6 +42,8 @@ pub struct Watch {
     line: Vec<u8>,
     expected_seen: bool,
     failure: Option<Failure>,
+    /// The task that the report of the failure names.
+    task: Option<String>,
     /// The last line that belongs to the report of the failure has been printed.
     complete: bool,
 }
@@ -66,6 +68,7 @@ impl Watch {
             line: Vec::new(),
             expected_seen: false,
             failure: None,
+            task: None,
             complete: false,
         }
     }
@@ -125,6 +128,9 @@ impl Watch {
                 self.failure = Some(Failure { kind, title: text.to_owned(), place });
             }
         }
+        if self.failure.is_some() && self.task.is_none() {
+            self.task = task_in(text).map(str::to_owned);
+        }
         self.complete |= self.failure.is_some() && text.starts_with("---[ end ");
     }
 
@@ -132,6 +138,12 @@ impl Watch {
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {
         self.failure.as_ref()
+    }
+
+    /// The task that was running when it failed, if the kernel's report names it.
+    #[must_use]
+    pub fn task(&self) -> Option<&str> {
+        self.task.as_deref()
     }
 
     /// Whether the kernel has finished its report of the failure.
@@ -164,6 +176,17 @@ fn classify(text: &str, fail_on: FailOn) -> Option<FailureKind> {
         return Some(FailureKind::Oops);
     }
     (fail_on >= FailOn::Warn && text.starts_with("WARNING: ")).then_some(FailureKind::Warn)
+}
+
+/// The task in a line of a failure's report: Linux's `CPU: 1 PID: 42 Comm: kworker/1:1 Not tainted 6.1.0`
+/// (lib/dump_stack.c), and the demonstration kernel's `cpu 1, thread worker1`.
+fn task_in(text: &str) -> Option<&str> {
+    if let Some((_, rest)) = text.split_once(" Comm: ").filter(|_| text.starts_with("CPU: ")) {
+        let ends = [" Kdump: loaded", " Not tainted", " Tainted: "];
+        let end = ends.iter().filter_map(|end| rest.find(end)).min()?;
+        return Some(&rest[..end]);
+    }
+    text.strip_prefix("cpu ")?.split_once(", thread ").map(|(_, thread)| thread)
 }
 
 /// A printk line without its `[    1.234567] ` and caller prefix.
@@ -222,6 +245,16 @@ mod tests {
         assert!(watch_all(FailOn::Panic, "BUG: bad\n").failure().is_none());
         assert!(watch_all(FailOn::Oops, "WARNING: CPU: 0\n").failure().is_none());
         assert!(watch_all(FailOn::Warn, "WARNING: CPU: 0\n").failure().is_some());
+    }
+
+    #[test]
+    fn the_task_is_the_one_that_the_report_names() {
+        let linux = "Kernel panic - not syncing: x\n\
+            CPU: 0 UID: 0 PID: 1 Comm: my init Not tainted 6.12 #1\nCPU: 1 PID: 2 Comm: other Tainted: G\n";
+        assert_eq!(watch_all(FailOn::Panic, linux).task(), Some("my init"));
+        assert_eq!(watch_all(FailOn::Panic, "panic: y\ncpu 1, thread worker1\n").task(), Some("worker1"));
+        let before = "CPU: 0 PID: 7 Comm: early Not tainted 6.1\nKernel panic - not syncing: z\n";
+        assert_eq!(watch_all(FailOn::Panic, before).task(), None, "that report was of something else");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::exit::usage;
 use anyhow::{Context, Result};
 use boundary::TripleFault;
-use ddb_shell::report::{FailureReport, failure_paragraph, vcpus_report};
+use ddb_shell::report::{FailureReport, Scene, failure_paragraph, vcpus_report};
 use machine::Machine;
 use recorder::Ending;
 use replay::Outcome;
@@ -59,17 +59,25 @@ impl<'a> Failed<'a> {
         let triple_fault = outcome.triple_fault.as_ref();
         Failed { ending: &outcome.ending, triple_fault, machine: &outcome.machine, trace }
     }
+
+    fn report(&self) -> FailureReport<'a> {
+        FailureReport {
+            ending: self.ending,
+            mark: self.machine.mark(),
+            virtual_time: self.machine.now(),
+            triple_fault: self.triple_fault,
+            vcpu: None,
+            trace: self.trace,
+        }
+    }
 }
 
 /// The paragraph that closes a failed run.
 pub fn closing_paragraph(failed: &Failed<'_>, source: &SymbolSource) -> String {
-    let report = FailureReport {
-        ending: failed.ending,
-        mark: failed.machine.mark(),
-        virtual_time: failed.machine.now(),
-        triple_fault: failed.triple_fault,
-        vcpu: None,
-        trace: failed.trace,
-    };
-    failure_paragraph(&report, failed.machine, &source.symbols(failed.machine))
+    failure_paragraph(&failed.report(), failed.machine, &source.symbols(failed.machine))
+}
+
+/// Where a failed run failed.
+pub fn scene(failed: &Failed<'_>, source: &SymbolSource) -> Scene {
+    ddb_shell::report::scene(&failed.report(), failed.machine, &source.symbols(failed.machine))
 }
