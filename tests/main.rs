@@ -1,5 +1,6 @@
 //! The integration tests: the program and the real guests, in one binary.
 
+mod ci;
 mod cli;
 mod debian;
 mod determinism;

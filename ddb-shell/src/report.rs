@@ -155,6 +155,17 @@ impl Scene {
         Scene { vcpu, task, frames: backtrace(machine, vcpu, symbols) }
     }
 
+    /// What is left to be seen of a failure that nobody looked at when it happened: on the vCPU that shut down, or the
+    /// one that looks like it failed.
+    #[must_use]
+    pub fn at_end(triple_fault: Option<&TripleFault>, machine: &Machine, symbols: &Symbols<'_>) -> Scene {
+        let vcpu = match triple_fault {
+            Some(fault) => usize::from(fault.vcpu),
+            None => failing_vcpu(machine, symbols),
+        };
+        Scene::of(machine, vcpu, symbols)
+    }
+
     /// The frame to be blamed: what an exception broke into, else who called the function that reports failures.
     fn culprit(&self) -> Option<&Frame> {
         let is_exception = |frame: &Frame| {
@@ -184,8 +195,7 @@ pub fn failure_paragraph(report: &FailureReport<'_>, machine: &Machine, symbols:
     let scene = match report.scene {
         Some(scene) => scene,
         None => {
-            let known = report.triple_fault.map(|fault| usize::from(fault.vcpu));
-            now = Scene::of(machine, known.unwrap_or_else(|| failing_vcpu(machine, symbols)), symbols);
+            now = Scene::at_end(report.triple_fault, machine, symbols);
             &now
         }
     };

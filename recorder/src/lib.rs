@@ -34,6 +34,7 @@ pub mod pack;
 
 mod bytes;
 mod error;
+mod executables;
 mod images;
 mod info;
 mod names;
@@ -46,6 +47,7 @@ mod writer;
 pub use end::{End, Ending, FailureKind};
 pub use error::{StoreError, TraceError};
 pub use event::{ConsoleState, Event, Meta, as_recorded};
+pub use executables::Executable;
 pub use images::{ImageSet, ImageStore, gather_images, image_id};
 pub use info::TraceInfo;
 pub use names::date_time;

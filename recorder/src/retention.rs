@@ -31,6 +31,8 @@ pub struct Swept {
     pub caches: Vec<String>,
     /// Images.
     pub images: Vec<ImageId>,
+    /// What is over the limit still, because only what is never removed unasked is left.
+    pub over_bytes: u64,
 }
 
 /// A recording and what it occupies.
@@ -87,6 +89,8 @@ impl Store {
         }
         swept.caches.retain(|name| !swept.recordings.contains(name));
         swept.images = self.sweep_images(now_s)?;
+        let unused_bytes: u64 = swept.images.iter().filter_map(|id| image_bytes.get(id)).sum();
+        swept.over_bytes = total_bytes.saturating_sub(unused_bytes).saturating_sub(limit_bytes);
         Ok(swept)
     }
 
@@ -224,7 +228,7 @@ fn entries(directory: &Path) -> Result<Vec<fs::DirEntry>, StoreError> {
     }
 }
 
-fn parse_id(hex: &str) -> Option<ImageId> {
+pub(crate) fn parse_id(hex: &str) -> Option<ImageId> {
     let digits: Vec<u8> =
         hex.chars().map(|c| c.to_digit(16).map(|digit| digit as u8)).collect::<Option<_>>()?;
     let mut id = [0; 32];
@@ -283,6 +287,7 @@ mod tests {
         assert_eq!(swept.images, [crate::image_id(&[2; 10_000])]);
         let swept = store.retain(0, LATE_S).unwrap();
         assert_eq!(swept.recordings, [older_than_newest]);
+        assert!(swept.over_bytes > 40_000, "what is left is four recordings: {}", swept.over_bytes);
         let left: Vec<String> = store.list().unwrap().into_iter().map(|row| row.name).collect();
         assert_eq!(left, [failed, pinned, unfinished, newest]);
     }

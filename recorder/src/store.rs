@@ -5,6 +5,7 @@
 //! ROOT/traces/NAME.pin      present while NAME is pinned
 //! ROOT/traces/NAME.cache/   checkpoints and indexes of replays, deletable at any time
 //! ROOT/images/<BLAKE3>      images and executables, by content
+//! ROOT/executables/         which executables have been seen, see executables.rs
 //! ```
 //!
 //! Directories are 0700 and files 0600, for a recording holds what the guest's memory and console held. Any number
@@ -130,6 +131,10 @@ impl Store {
     #[must_use]
     pub fn images(&self) -> ImageStore {
         ImageStore::at(self.root.join("images"))
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     pub(crate) fn trace_path(&self, name: &str) -> PathBuf {

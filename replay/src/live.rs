@@ -51,6 +51,8 @@ pub struct Outcome {
     pub digest: boundary::Digest,
     /// All that was printed, as length and hash.
     pub console: ConsoleState,
+    /// The task that was running when the guest failed, if its report named it.
+    pub task: Option<String>,
     /// The machine as it ended, to be looked at.
     pub machine: Machine,
     /// Faults of a triple fault.
@@ -541,6 +543,7 @@ impl<'a> Live<'a> {
             virtual_time,
             digest,
             console: self.console,
+            task: self.options.watch.task().map(str::to_owned),
             machine: self.machine,
             triple_fault,
             mismatch,

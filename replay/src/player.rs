@@ -2,7 +2,7 @@
 
 use crate::divergence::{Divergence, Evidence};
 use crate::plausible::{flaw_of_power_on, is_possible};
-use boundary::{Landmark, Mark, Media, Output, PowerEvent, TripleFault};
+use boundary::{Input, Landmark, Mark, Media, Output, PowerEvent, TripleFault};
 use machine::{EngineKind, Event, Exit, Interrupt, Machine, Mismatch, Saved, StopReason, StopSet};
 use recorder::{ConsoleState, End, Events, Tail, TraceError, TraceReader, as_recorded};
 use std::collections::VecDeque;
@@ -54,6 +54,16 @@ pub enum PlayError {
     /// The engines in lockstep disagree.
     #[error("{0}; this is a bug in vkernel")]
     Mismatch(Box<Mismatch>),
+    /// A device outside the machine took part in the run.
+    #[error(
+        "this trace uses an external device (device {device}, first at {place}), which this vkernel cannot replay"
+    )]
+    ExternalDevice {
+        /// Which device.
+        device: u16,
+        /// Where it acted for the first time.
+        place: Mark,
+    },
     /// The replay disagrees with the trace.
     #[error(transparent)]
     Divergence(#[from] Box<Divergence>),
@@ -389,6 +399,9 @@ impl<'a> Player<'a> {
                 return Err(self.diverged(mark, evidence));
             }
             recorder::Event::Input(input) => {
+                if let Input::External(external) = &input {
+                    return Err(PlayError::ExternalDevice { device: external.device(), place: mark });
+                }
                 if !is_possible(&input, self.machine.cpus().len()) {
                     return Err(PlayError::Input {
                         place: mark,

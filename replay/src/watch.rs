@@ -64,6 +64,8 @@ pub struct Watch {
     entered: Vec<(FailureKind, Mark)>,
     /// The next line completes a title.
     wants_next_line: Option<Latest>,
+    /// The task that the report of the failure names.
+    task: Option<String>,
     /// The last line that belongs to the report of the failure has been printed.
     complete: bool,
 }
@@ -95,6 +97,7 @@ impl Watch {
             cause_is_open: false,
             entered: Vec::new(),
             wants_next_line: None,
+            task: None,
             complete: false,
         }
     }
@@ -174,6 +177,9 @@ impl Watch {
         if let Some(message) = classify(&text, self.is_linux) {
             self.reported(place, message);
         }
+        if self.failure.is_some() && self.task.is_none() {
+            self.task = task_in(&text).map(str::to_owned);
+        }
         if text.starts_with("---[ end ") {
             self.complete |= self.failure.is_some();
             self.cause_is_open = false;
@@ -232,6 +238,12 @@ impl Watch {
         self.is_wordless
     }
 
+    /// The task that was running when it failed, if the kernel's report names it.
+    #[must_use]
+    pub fn task(&self) -> Option<&str> {
+        self.task.as_deref()
+    }
+
     /// Whether the kernel has finished its report of the failure.
     #[must_use]
     pub fn is_complete(&self) -> bool {
@@ -243,6 +255,17 @@ impl Watch {
     pub fn misses_expected(&self) -> bool {
         self.expect.is_some() && !self.expected_seen
     }
+}
+
+/// The task in a line of a failure's report: Linux's `CPU: 1 PID: 42 Comm: kworker/1:1 Not tainted 6.1.0`
+/// (lib/dump_stack.c), and the demonstration kernel's `cpu 1, thread worker1`.
+fn task_in(text: &str) -> Option<&str> {
+    if let Some((_, rest)) = text.split_once(" Comm: ").filter(|_| text.starts_with("CPU: ")) {
+        let ends = [" Kdump: loaded", " Not tainted", " Tainted: "];
+        let end = ends.iter().filter_map(|end| rest.find(end)).min()?;
+        return Some(&rest[..end]);
+    }
+    text.strip_prefix("cpu ")?.split_once(", thread ").map(|(_, thread)| thread)
 }
 
 #[cfg(test)]

@@ -29,11 +29,12 @@ work=$(mktemp -d "$out/.build.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 
-build_hello() {
-    "$CC" -m32 -c -g0 -Wa,--fatal-warnings hello/hello.S -o "$work/hello.o"
+# The 32-bit guests: one source in assembly each.
+build_small() {
+    "$CC" -m32 -c -g0 -Wa,--fatal-warnings "$1/$1.S" -o "$work/$1.o"
     "$LD" -m elf_i386 --fatal-warnings --build-id=none -nostdlib -static -z noexecstack --no-warn-rwx-segments \
-        -T hello/hello.ld "$work/hello.o" -o "$work/hello.elf"
-    mv "$work/hello.elf" "$out/hello.elf"
+        -T hello/hello.ld "$work/$1.o" -o "$work/$1.elf"
+    mv "$work/$1.elf" "$out/$1.elf"
 }
 
 # The 64-bit guests: kernel code (no red zone, no vector registers, top 2 GB), warnings are errors, and DWARF whose
@@ -129,10 +130,10 @@ build_pmode32() {
     mv "$work/pmode32.elf" "$out/pmode32.elf"
 }
 
-[ $# -gt 0 ] || set -- hello demo endings privmatrix elf64 limine multiboot2 pmode32
+[ $# -gt 0 ] || set -- hello idle demo endings privmatrix elf64 limine multiboot2 pmode32
 for guest in "$@"; do
     case $guest in
-        hello) build_hello ;;
+        hello | idle) build_small "$guest" ;;
         demo) build_demo ;;
         endings) build_endings ;;
         privmatrix) build_privmatrix ;;

@@ -15,7 +15,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use traces::{DemoArgs, LsArgs, PinArgs, ReplayArgs, RmArgs, TraceCommand};
+use traces::{DemoArgs, ExploreArgs, LsArgs, PinArgs, ReplayArgs, RmArgs, TraceCommand};
 
 /// Boots an unmodified x86-64 kernel in one Linux process, records it, and replays it bit for bit
 ///
@@ -61,6 +61,16 @@ pub enum Command {
     ///
     /// Neither vkernel rm nor age removes a pinned recording.
     Pin(PinArgs),
+    /// Boot under one schedule after the other until one fails
+    ///
+    /// Seeds are tried in parallel, each in a process of its own that is vkernel boot --seed N BOOT-ARGS with
+    /// /dev/null as its stdin, so that the clock is virtual and the seed is all that differs. The answer is the lowest
+    /// seed that fails, however many run at a time, and its recording is kept; those of the others are not.
+    ///
+    /// The exit status is 1 if a failure is found, 0 if there is none, and 125 if there are only others than --only
+    /// asks for.
+    #[command(override_usage = "vkernel explore [OPTIONS] -- BOOT-ARGS")]
+    Explore(ExploreArgs),
     /// Record, replay and explain a boot that fails
     ///
     /// The built-in demonstration kernel is booted with one seed after the other until a race in it kills it; that recording is replayed and verified, and what happened is explained, with what to type next.

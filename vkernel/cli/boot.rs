@@ -5,15 +5,20 @@ use crate::args::values::Limit;
 use crate::config::{BootConfig, Judgement, Recording, refuse_path};
 use crate::exit::{ExitStatus, cannot_judge};
 use crate::report::{self, Failed, Inspected, SymbolSource};
+use crate::result::{ResultFile, RunResult};
 use crate::say;
+use crate::text::bytes;
 use anyhow::{Context, Result};
-use boundary::{Boot, Image, PowerOn, World};
+use boundary::{Boot, Image, PowerOn, VirtualTime, World};
 use host::{Host, HostOptions};
 use machine::boot::BootError;
 use machine::{EngineKind, Interrupt, Machine};
-use recorder::{DEFAULT_LIMIT_BYTES, Ending, ImageSet, Meta, Store, StoreError, TraceWriter, image_id};
+use recorder::{
+    DEFAULT_LIMIT_BYTES, Ending, Executable, ImageSet, Meta, Store, StoreError, TraceReader, TraceWriter,
+    image_id,
+};
 use replay::{Live, LiveOptions, Outcome, Watch};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// 2026-01-01: what the real-time clock of a run under the virtual clock starts from.
@@ -22,6 +27,8 @@ pub const VIRTUAL_RTC_START_S: u64 = 1_767_225_600;
 pub const LOCKSTEP_COUNTS: u64 = 1000;
 
 const CTRL_D: u8 = 4;
+/// The running executable, even if its file has been replaced since.
+pub const SELF: &str = "/proc/self/exe";
 
 /// A recording that is being made, or was.
 pub struct Recorded {
@@ -33,11 +40,14 @@ pub struct Recorded {
     keep: Keep,
 }
 
-/// Boots.
+/// Where a run ends, in guest time, that nobody watches and that has no `--limit`.
+const UNWATCHED_LIMIT: Limit = Limit::Time(VirtualTime(600_000_000_000));
+
+/// Boots, and notes in `result` what came of it.
 ///
 /// # Errors
 /// When the host refuses something; never for what the guest does.
-pub fn run(config: BootConfig) -> Result<ExitStatus> {
+pub fn run(config: BootConfig, result: &mut ResultFile) -> Result<ExitStatus> {
     let symbols = SymbolSource::open(&config.symbols, &config.images[0].bytes)?;
     let interrupt = Interrupt::default();
     // To a terminal driver the first ^D may only end an unfinished line; on an empty line it ends the input.
@@ -53,14 +63,20 @@ pub fn run(config: BootConfig) -> Result<ExitStatus> {
         machine.prefault();
     }
     let (writer, recorded) = begin_recording(&config, &power_on, &images, &mut host)?;
+    if let Some(recorded) = &recorded {
+        result.result.recorded(&recorded.name, &recorded.path);
+        result.write()?;
+    }
+    let limit = config.judgement.limit.or((!host.has_terminal()).then_some(UNWATCHED_LIMIT));
     let live_options = LiveOptions {
         clock: match clock {
             Clock::Virtual => replay::Clock::Virtual,
             Clock::Host => replay::Clock::Host,
         },
-        limit: config.judgement.limit.map(|limit| match limit {
-            Limit::Time(time) => replay::Limit::Time(time),
-            Limit::Instructions(icount) => replay::Limit::Icount(icount),
+        limit: limit.and_then(|limit| match limit {
+            Limit::Time(time) => Some(replay::Limit::Time(time)),
+            Limit::Instructions(icount) => Some(replay::Limit::Icount(icount)),
+            Limit::Never => None,
         }),
         reboot: !config.no_reboot,
         end_on_failure: config.judgement.on_fail == OnFail::Exit,
@@ -76,16 +92,32 @@ pub fn run(config: BootConfig) -> Result<ExitStatus> {
     drop(host);
     let status = judge(&outcome.ending, ok_exit);
     say_verdict(&outcome, status, recorded.as_ref(), &inspected);
+    note(&mut result.result, &outcome, status, &inspected);
+    say_what_follows(&config, &outcome.ending, status, clock);
     if let Some(trouble) = &outcome.trace_trouble {
         say::line(&format!("the recording is incomplete, what is in it replays: {trouble}"));
         // A guest that failed has failed all the same.
         return Ok(if status == ExitStatus::Good { ExitStatus::HostTrouble } else { status });
     }
-    if let Err(error) = keep_or_remove(recorded, status) {
-        // No fault of the guest, and nothing is lost.
-        say::line(&format!("the store cannot be tidied up: {error:#}"));
+    if let Some(recorded) = recorded {
+        keep_or_remove(&config, recorded, &images, status, result)?;
     }
     Ok(status)
+}
+
+/// What the user may not know: a limit that was not asked for, and what a good run under the virtual clock is worth.
+fn say_what_follows(config: &BootConfig, ending: &Ending, status: ExitStatus, clock: Clock) {
+    if *ending == Ending::Limit && config.judgement.limit.is_none() {
+        say::line(
+            "that is the limit where stdin is no terminal, 10m of guest time; --limit sets another, or none",
+        );
+    }
+    if status == ExitStatus::Good && clock == Clock::Virtual && !config.is_explored {
+        say::line(&format!(
+            "the same command is the same run, to the last bit; rare failures are found by: vkernel explore -- {}",
+            crate::explore::arguments_to_show()
+        ));
+    }
 }
 
 /// What stands between a kernel and its boot. Only the host's lack of memory is no matter of the images.
@@ -94,6 +126,33 @@ fn refuse_boot(error: BootError) -> anyhow::Error {
         BootError::NoHostMemory { .. } => error.into(),
         other => cannot_judge(other.to_string()),
     }
+}
+
+/// Puts the outcome into the result.
+fn note(result: &mut RunResult, outcome: &Outcome, status: ExitStatus, inspected: &Inspected<'_>) {
+    result.ended(&outcome.ending);
+    result.end = Some(outcome.mark.to_string());
+    result.instructions = outcome.mark.icount.0;
+    result.guest_time_ns = outcome.virtual_time.0;
+    result.digest = Some(outcome.digest.to_string());
+    result.console_bytes = outcome.console.length_bytes;
+    if status == ExitStatus::Good {
+        return;
+    }
+    let place = match outcome.ending {
+        Ending::Failure { place, .. } => place,
+        _ => outcome.mark,
+    };
+    let scene = report::scene(&Failed::live(outcome, None), inspected);
+    result.place = Some(place.to_string());
+    result.cpu = Some(scene.vcpu);
+    result.task = scene.task.as_ref().map(ToString::to_string).or_else(|| outcome.task.clone());
+    result.symbol = scene.frames.first().and_then(|frame| frame.function.as_ref()).map(ToString::to_string);
+    result.backtrace = scene
+        .frames
+        .iter()
+        .flat_map(|frame| frame.to_string().lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
 }
 
 /// How a choice on the command line is called in the machine.
@@ -162,26 +221,42 @@ pub fn meta() -> Meta {
     }
 }
 
+/// What this recording is, with the executable that makes it, which the store is to keep.
+fn meta_in(store: &Store, host: &mut Host) -> (Meta, Option<Executable>) {
+    match store.executable(Path::new(SELF)) {
+        Ok(executable) => (Meta { executable: Some(executable.id), ..meta() }, Some(executable)),
+        Err(trouble) => {
+            host.notice(&format!("this vkernel is not kept for replaying with later ones: {trouble}"));
+            (meta(), None)
+        }
+    }
+}
+
 fn begin_recording(
     config: &BootConfig,
     power_on: &PowerOn,
     images: &ImageSet,
     host: &mut Host,
 ) -> Result<(Option<TraceWriter>, Option<Recorded>)> {
-    let kernel_name = &config.images[0].name;
+    // The demonstration kernel is no file, and its colon is not for a name.
+    let kernel_name = config.images[0].name.trim_end_matches(':');
     let advice = "--no-record runs without a recording; VKERNEL_DIR names another place for it";
     let (name, writer, store, keep) = match &config.recording {
         Recording::Off => return Ok((None, None)),
         Recording::InStore { store, keep } => {
+            let (meta, executable) = meta_in(store, host);
             let (name, writer) = store
-                .record(kernel_name, power_on, &meta(), images)
+                .record(kernel_name, power_on, &meta, images)
                 .with_context(|| format!("cannot record ({advice})"))?;
+            keep_executable(store, executable.as_ref(), host);
             (name, writer, Some(store.clone()), *keep)
         }
         Recording::InFile { path, store: Some(store), keep } => {
+            let (meta, executable) = meta_in(store, host);
             let (writer, trouble) = store
-                .record_at(path, kernel_name, power_on, &meta(), images)
+                .record_at(path, kernel_name, power_on, &meta, images)
                 .map_err(|error| refuse_path("--trace", error))?;
+            keep_executable(store, executable.as_ref(), host);
             if let Some(trouble) = trouble {
                 host.notice(&format!("the images are not kept, replaying needs --image: {trouble}"));
             }
@@ -195,6 +270,12 @@ fn begin_recording(
     };
     let path = writer.path().to_path_buf();
     Ok((Some(writer), Some(Recorded { name, path, store, keep })))
+}
+
+fn keep_executable(store: &Store, executable: Option<&Executable>, host: &mut Host) {
+    if let Some(Err(trouble)) = executable.map(|executable| store.keep_executable(executable)) {
+        host.notice(&format!("this vkernel is not kept for replaying with later ones: {trouble}"));
+    }
 }
 
 /// The exit status that an ending means.
@@ -225,30 +306,71 @@ fn say_verdict(
     }
 }
 
-/// `--keep`, and the store's limit.
-fn keep_or_remove(recorded: Option<Recorded>, status: ExitStatus) -> Result<()> {
-    let Some(Recorded { name, path, store, keep }) = recorded else { return Ok(()) };
-    let wanted = match keep {
+/// `--keep` and `--pack`, and the store's limit.
+fn keep_or_remove(
+    config: &BootConfig,
+    recorded: Recorded,
+    images: &ImageSet,
+    status: ExitStatus,
+    result: &mut ResultFile,
+) -> Result<()> {
+    let Recorded { name, path, store, keep } = recorded;
+    let is_kept = match keep {
         Keep::All => true,
         Keep::Failed => status != ExitStatus::Good,
         Keep::None => false,
     };
-    match (wanted, store) {
-        (true, Some(store)) => {
-            store.retain(DEFAULT_LIMIT_BYTES, meta().started_s)?;
-        }
-        (true, None) => {}
-        (false, Some(store)) => match store.remove(&name) {
-            // Somebody wants to keep it.
-            Err(StoreError::Pinned { .. }) => {}
-            removed => {
-                removed?;
-                store.sweep_images(meta().started_s)?;
-            }
-        },
-        (false, None) => {
-            std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?
-        }
+    if let (true, Some(pack)) = (is_kept, &config.pack) {
+        recorder::pack(&TraceReader::open(&path)?, images, &[], pack)
+            .map_err(|error| refuse_path("--pack", error))?;
+        result.result.packed(pack);
+    }
+    let tidied = match (is_kept, store) {
+        (true, Some(store)) if !config.is_explored => say_swept(&store),
+        (true, _) => Ok(()),
+        (false, store) => remove(config, &name, &path, store, result),
+    };
+    if let Err(error) = tidied {
+        // No fault of the guest, and nothing is lost.
+        say::line(&format!("the store cannot be tidied up: {error:#}"));
+    }
+    Ok(())
+}
+
+/// Removes a recording that is not kept.
+fn remove(
+    config: &BootConfig,
+    name: &str,
+    path: &Path,
+    store: Option<Store>,
+    result: &mut ResultFile,
+) -> Result<()> {
+    let Some(store) = store else {
+        result.result.not_kept();
+        return std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()));
+    };
+    match store.remove(name) {
+        // Somebody wants to keep it.
+        Err(StoreError::Pinned { .. }) => return Ok(()),
+        removed => removed?,
+    };
+    result.result.not_kept();
+    if !config.is_explored {
+        store.sweep_images(meta().started_s)?;
+    }
+    Ok(())
+}
+
+/// Brings the store down to its limit, and says if that cannot be done.
+pub fn say_swept(store: &Store) -> Result<()> {
+    let swept = store.retain(DEFAULT_LIMIT_BYTES, meta().started_s)?;
+    if swept.over_bytes > 0 {
+        say::line(&format!(
+            "the recordings take {} more than the {} they may; failed and pinned ones are never removed unasked: \
+             see vkernel ls and vkernel rm",
+            bytes(swept.over_bytes),
+            bytes(DEFAULT_LIMIT_BYTES)
+        ));
     }
     Ok(())
 }

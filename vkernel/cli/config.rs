@@ -2,13 +2,15 @@
 //! against everything else. After this nothing can be wrong with the command line any more.
 
 mod command_line;
+mod explore;
 mod files;
 mod pattern;
 mod recordings;
 
+pub use explore::{DemoConfig, ExploreConfig};
 pub use pattern::Pattern;
 pub use recordings::{
-    DemoConfig, PackConfig, ReplayConfig, VerifyConfig, open_replay, open_trace, refuse, refuse_path, store,
+    PackConfig, ReplayConfig, VerifyConfig, open_replay, open_trace, refuse, refuse_path, store,
 };
 
 use crate::args::boot::{
@@ -48,6 +50,10 @@ pub struct BootConfig {
     pub prefault: bool,
     /// Where to record.
     pub recording: Recording,
+    /// Where a self-contained copy of the recording goes, if it is kept.
+    pub pack: Option<PathBuf>,
+    /// Whether `vkernel explore` started this run, and so does what is left to do after it.
+    pub is_explored: bool,
     /// What is a failure and what follows.
     pub judgement: Judgement,
     /// End the run when the guest asks for a reset.
@@ -122,6 +128,11 @@ impl BootConfig {
     pub fn open(arguments: BootArgs) -> Result<BootConfig> {
         let BootArgs { kernel, guest, machine, recording, judgement, later: _ } = arguments;
         let no_reboot = judgement.no_reboot;
+        if recording.pack.is_some() && recording.keep == Keep::None {
+            return Err(usage(
+                "--pack writes what is kept, and --keep none keeps nothing: leave one of them out",
+            ));
+        }
         let judgement = Judgement::check(&judgement)?;
         let clock = clock(&machine)?;
         let kernel = kernel.ok_or_else(|| usage("no KERNEL given; see vkernel --help"))?;
@@ -148,6 +159,8 @@ impl BootConfig {
             seed: machine.seed,
             engine: machine.engine,
             prefault: machine.prefault,
+            pack: recording.pack.clone(),
+            is_explored: false,
             recording: Recording::choose(recording)?,
             judgement,
             no_reboot,

@@ -37,7 +37,8 @@ pub const TABLE: [(&str, &str); 7] = [
     ),
     (
         "125",
-        "This image cannot be judged: KERNEL is missing or not a kernel. git bisect run skips such a commit.",
+        "This image cannot be judged: KERNEL is missing or not a kernel, or explore --only found other failures only. git \
+         bisect run skips such a commit.",
     ),
     ("129", "Usage: the command line cannot be meant. git bisect run stops."),
     (
@@ -90,6 +91,17 @@ impl From<ExitStatus> for ExitCode {
     fn from(status: ExitStatus) -> ExitCode {
         ExitCode::from(status.code())
     }
+}
+
+/// Runs something in which vkernel may have a bug: a panic, which has been described on stderr, is host trouble too.
+pub fn guarded(run: impl FnOnce() -> anyhow::Result<ExitStatus>) -> anyhow::Result<ExitStatus> {
+    // What the panic left half done is not looked at again, but for a result, which is plain data.
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+    outcome.unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
+        Err(anyhow::anyhow!("this is a bug in vkernel: {text}"))
+    })
 }
 
 /// An error with a status of its own.
@@ -148,6 +160,13 @@ mod tests {
         assert_eq!(ExitStatus::of_debug_exit(5, Some(5)), ExitStatus::Good);
         assert_eq!(ExitStatus::of_debug_exit(0, Some(5)), ExitStatus::GuestFailed);
         assert_eq!(ExitStatus::of_debug_exit(5, None).code(), 11);
+    }
+
+    #[test]
+    fn a_bug_of_ours_is_host_trouble_and_never_a_verdict_on_the_guest() {
+        let error = guarded(|| panic!("index {} out of bounds", 7)).unwrap_err();
+        assert_eq!(ExitStatus::of_error(&error).code(), 255);
+        assert!(error.to_string().contains("index 7"), "{error}");
     }
 
     #[test]

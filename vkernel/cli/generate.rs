@@ -15,7 +15,7 @@ use std::fs;
 const PLACES: [(&str, &str); 5] = [
     (
         "$VKERNEL_DIR",
-        "Where recordings live: traces in traces/, kernels and initrds, once by content, in images/.",
+        "Where recordings live: traces in traces/, kernels, initrds and the vkernels that recorded, once by content, in images/.",
     ),
     ("$XDG_DATA_HOME/vkernel", "The same, if VKERNEL_DIR is not set."),
     ("~/.local/share/vkernel", "The same, if neither is set."),
@@ -27,12 +27,13 @@ const PLACES: [(&str, &str); 5] = [
 ];
 
 /// Things to type, for the manual page.
-const EXAMPLES: [(&str, &str); 6] = [
+const EXAMPLES: [(&str, &str); 7] = [
     ("vkernel demo", "See a failing boot recorded, replayed and explained."),
     ("vkernel bzImage --initrd rootfs/", "Boot a kernel with a directory as its initial RAM disk."),
     ("vkernel -m 512m -n 4 -s bzImage", "Boot with 512 MB and four vCPUs to single user."),
     ("vkernel replay", "Replay the last boot and check that it is the same."),
     ("vkernel trace info latest-fail", "Sum up the last boot that failed."),
+    ("vkernel explore -- -n 4 bzImage", "Look for a failure that comes only now and then."),
     (
         "git bisect run sh -c 'make -s || exit 125; vkernel --limit 60s --expect passed --initrd test/ \
          arch/x86/boot/bzImage </dev/null'",
@@ -151,9 +152,18 @@ mod tests {
             let Some(name) = boot.get_long() else { continue };
             assert_eq!(page.contains(&format!("--{name}")), !boot.is_hide_set(), "--{name}");
         }
-        for name in
-            ["replay", "trace info", "trace events", "trace verify", "trace pack", "ls", "rm", "pin", "demo"]
-        {
+        for name in [
+            "replay",
+            "trace info",
+            "trace events",
+            "trace verify",
+            "trace pack",
+            "ls",
+            "rm",
+            "pin",
+            "explore",
+            "demo",
+        ] {
             assert!(page.contains(&format!(".SS \"vkernel {name}\"")), "{name}");
         }
         for (status, _) in TABLE {

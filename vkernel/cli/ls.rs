@@ -4,9 +4,10 @@ use crate::args::traces::LsArgs;
 use crate::config::store;
 use crate::exit::ExitStatus;
 use crate::say;
-use crate::text::{bytes, count, date, harmless, json_string};
+use crate::text::{bytes, count, date, harmless};
 use anyhow::Result;
 use recorder::{Outcome, Row};
+use serde::Serialize;
 
 /// Lists.
 pub fn run(arguments: &LsArgs) -> Result<ExitStatus> {
@@ -59,6 +60,19 @@ fn json(rows: &[Row]) -> String {
     if objects.is_empty() { "[]\n".into() } else { format!("[\n{}\n]\n", objects.join(",\n")) }
 }
 
+/// A recording for programs.
+#[derive(Serialize)]
+struct JsonRow<'a> {
+    name: &'a str,
+    path: String,
+    started_s: u64,
+    state: &'static str,
+    outcome: String,
+    instructions: u64,
+    trace_bytes: u64,
+    pinned: bool,
+}
+
 fn json_object(row: &Row) -> String {
     let state = match row.outcome {
         Outcome::Succeeded(_) => "succeeded",
@@ -67,18 +81,17 @@ fn json_object(row: &Row) -> String {
         Outcome::Unfinished => "unfinished",
         Outcome::Unreadable(_) => "unreadable",
     };
-    let path = row.elsewhere.as_ref().unwrap_or(&row.path);
-    format!(
-        "  {{\"name\": {}, \"path\": {}, \"started_s\": {}, \"state\": \"{state}\", \"outcome\": {}, \
-         \"instructions\": {}, \"trace_bytes\": {}, \"pinned\": {}}}",
-        json_string(&row.name),
-        json_string(&path.display().to_string()),
-        row.started_s,
-        json_string(&row.outcome.to_string()),
-        row.instructions,
-        row.trace_bytes,
-        row.pinned
-    )
+    let row = JsonRow {
+        name: &row.name,
+        path: row.elsewhere.as_ref().unwrap_or(&row.path).display().to_string(),
+        started_s: row.started_s,
+        state,
+        outcome: row.outcome.to_string(),
+        instructions: row.instructions,
+        trace_bytes: row.trace_bytes,
+        pinned: row.pinned,
+    };
+    serde_json::to_string(&row).expect("strings and numbers serialize")
 }
 
 #[cfg(test)]
@@ -122,9 +135,9 @@ mod tests {
     #[test]
     fn json_names_the_file_that_holds_the_recording() {
         let json = json(&rows());
-        assert!(json.contains(r#""state": "failed", "outcome": "panic: \"x\"\u001b[2J""#));
-        assert!(json.contains(r#""path": "/tmp/k.vkt""#));
-        assert_eq!(json.matches("\"pinned\": true").count(), 1);
+        assert!(json.contains(r#""state":"failed","outcome":"panic: \"x\"\u001b[2J""#));
+        assert!(json.contains(r#""path":"/tmp/k.vkt""#));
+        assert_eq!(json.matches("\"pinned\":true").count(), 1);
         assert_eq!(super::json(&[]), "[]\n");
     }
 }

@@ -7,12 +7,15 @@ mod config;
 mod demo;
 mod dispatch;
 mod exit;
+mod explore;
 mod generate;
 mod ls;
+mod other_model;
 mod pidfile;
 mod pin;
 mod replay;
 mod report;
+mod result;
 mod rm;
 mod say;
 #[cfg(test)]
@@ -26,7 +29,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let status = match args::parse(std::env::args_os().skip(1).collect()) {
-        Ok(command) => dispatch::run(command),
+        Ok(command) => exit::guarded(|| dispatch::run(command)),
         Err(args::Stop::Print(text)) => say::print(&text).map(|()| exit::ExitStatus::Good),
         Err(args::Stop::Error(error)) => Err(error),
     };

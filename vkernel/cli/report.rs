@@ -4,7 +4,7 @@ use crate::exit::usage;
 use anyhow::{Context, Result};
 use boundary::{BootProtocol, Mark, TripleFault};
 use ddb_shell::GuestInspector;
-use ddb_shell::report::{FailureReport, failure_paragraph, vcpus_report};
+use ddb_shell::report::{FailureReport, Scene, failure_paragraph, vcpus_report};
 use machine::Machine;
 use recorder::{Ending, FailureKind};
 use replay::{Inspector, Outcome, Reporter};
@@ -100,6 +100,30 @@ impl<'a> Failed<'a> {
         let triple_fault = outcome.triple_fault.as_ref();
         Failed { ending: &outcome.ending, triple_fault, machine: &outcome.machine, trace }
     }
+
+    /// The faults that ended it, if that is what ended it.
+    fn final_triple_fault(&self) -> Option<&'a TripleFault> {
+        let is_end = matches!(self.ending, Ending::Failure { kind: FailureKind::TripleFault, .. });
+        self.triple_fault.filter(|_| is_end)
+    }
+
+    /// The place of the failure.
+    fn place(&self) -> Option<Mark> {
+        match self.ending {
+            Ending::Failure { place, .. } => Some(*place),
+            _ => None,
+        }
+    }
+}
+
+/// What was to be seen where a run failed, or what is at its end.
+pub fn scene(failed: &Failed<'_>, inspected: &Inspected<'_>) -> Scene {
+    let mut inspector = inspected.0.borrow_mut();
+    inspector.symbols(failed.machine);
+    let seen = failed.place().and_then(|place| inspector.scene_at(place));
+    seen.cloned().unwrap_or_else(|| {
+        Scene::at_end(failed.final_triple_fault(), failed.machine, inspector.known_symbols())
+    })
 }
 
 /// The paragraph that closes a failed run.
@@ -107,17 +131,12 @@ pub fn closing_paragraph(failed: &Failed<'_>, inspected: &Inspected<'_>) -> Stri
     let mut inspector = inspected.0.borrow_mut();
     let log = inspector.unprinted_log(failed.machine);
     inspector.symbols(failed.machine);
-    let place: Option<Mark> = match failed.ending {
-        Ending::Failure { place, .. } => Some(*place),
-        _ => None,
-    };
-    let is_triple_fault = matches!(failed.ending, Ending::Failure { kind: FailureKind::TripleFault, .. });
     let report = FailureReport {
         ending: failed.ending,
         mark: failed.machine.mark(),
         virtual_time: failed.machine.now(),
-        triple_fault: failed.triple_fault.filter(|_| is_triple_fault),
-        scene: place.and_then(|place| inspector.scene_at(place)),
+        triple_fault: failed.final_triple_fault(),
+        scene: failed.place().and_then(|place| inspector.scene_at(place)),
         log: &log,
         trace: failed.trace,
     };

@@ -37,8 +37,8 @@ pub fn error(error: &anyhow::Error) -> ExitStatus {
     ExitStatus::of_error(error)
 }
 
-/// The error and its causes. Errors of ours quote their cause already, so that one is not said again.
-fn text_of(error: &anyhow::Error) -> String {
+/// An error and its causes. Errors of ours quote their cause already, so that one is not said again.
+pub fn text_of(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
         if !text.contains(&cause) {

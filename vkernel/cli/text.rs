@@ -36,20 +36,6 @@ fn scaled(count: u64, units: [&str; 5]) -> String {
     format!("{value:.decimals$} {}", units[unit])
 }
 
-/// A string of JSON, quotes included.
-pub fn json_string(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
 /// Text of a guest's making, harmless to a terminal and on one line.
 pub fn harmless(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
@@ -94,11 +80,6 @@ mod tests {
         assert_eq!(count(12), "12");
         assert_eq!(count(1_620_000_000), "1.62 G");
         assert_eq!(bytes(u64::MAX), "18446744 TB");
-    }
-
-    #[test]
-    fn json_strings_escape_what_json_forbids() {
-        assert_eq!(json_string("a\"b\\c\n\u{1b}é"), r#""a\"b\\c\u000a\u001bé""#);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::exit::{ExitStatus, usage};
 use crate::say::written;
 use crate::text::harmless;
 use anyhow::Result;
-use boundary::LandmarkKind;
+use boundary::{LandmarkKind, Mark};
 use recorder::{Event, TraceReader};
 use std::io::{self, Write};
 
@@ -60,11 +60,26 @@ fn print_events(reader: &TraceReader, arguments: &TraceEventsArgs, out: &mut imp
         }
         let (mark, event) = event?;
         if wanted(&event, &arguments.kind) {
-            written(writeln!(out, "{:<16} {}", mark.to_string(), harmless(&event.to_string())))?;
+            written(if arguments.json {
+                writeln!(out, "{}", json_object(mark, &event))
+            } else {
+                writeln!(out, "{:<16} {}", mark.to_string(), harmless(&event.to_string()))
+            })?;
             left -= 1;
         }
     }
     Ok(())
+}
+
+/// `kind` is as `--kind` takes it, `text` what is printed without `--json`.
+fn json_object(mark: Mark, event: &Event) -> serde_json::Value {
+    serde_json::json!({
+        "place": mark.to_string(),
+        "icount": mark.icount.0,
+        "seq": mark.seq,
+        "kind": event.kind(),
+        "text": event.to_string(),
+    })
 }
 
 fn wanted(event: &Event, kinds: &[String]) -> bool {
@@ -90,12 +105,16 @@ mod tests {
 
     /// The lines that these arguments print of the small recording.
     fn printed(kinds: &[&str], from: Option<&str>, limit: Option<u64>) -> Vec<String> {
+        lines(false, kinds, from, limit)
+    }
+
+    fn lines(json: bool, kinds: &[&str], from: Option<&str>, limit: Option<u64>) -> Vec<String> {
         let directory = tempfile::tempdir().unwrap();
         let (trace, reader) = record(&store_in(directory.path()));
         let kind = kinds.iter().map(ToString::to_string).collect();
         let from = from.map(|from| place(from).unwrap());
         let mut out = Vec::new();
-        print_events(&reader, &TraceEventsArgs { trace, kind, from, limit }, &mut out).unwrap();
+        print_events(&reader, &TraceEventsArgs { json, trace, kind, from, limit }, &mut out).unwrap();
         String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
     }
 
@@ -118,6 +137,16 @@ mod tests {
         assert_eq!(printed(&[], None, Some(1)).len(), 1);
         assert_eq!(printed(&["ipi"], None, Some(1)).len(), 1);
         assert_eq!(printed(&[], None, Some(0)).len(), 0);
+    }
+
+    #[test]
+    fn json_has_an_object_a_line() {
+        let lines = lines(true, &["input"], None, None);
+        let event: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!(
+            (lines.len(), &event["icount"], &event["kind"]),
+            (1, &200.into(), &"console input".into())
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::fmt::Write;
 pub fn run(arguments: &TraceInfoArgs) -> Result<ExitStatus> {
     let reader = open_trace(&arguments.trace)?;
     let info = TraceInfo::of(&reader)?;
-    say::print(&summary(&reader, &info))?;
+    say::print(&if arguments.json { json(&reader, &info) } else { summary(&reader, &info) })?;
     match info.damage {
         Some(damage) => Err(damage.into()),
         None => Ok(ExitStatus::Good),
@@ -29,6 +29,49 @@ impl Lines {
     fn add(&mut self, name: &str, value: impl AsRef<str>) {
         writeln!(self.0, "{name:<14}{}", value.as_ref()).expect("a String takes everything");
     }
+}
+
+/// The same as one object; what is not known is null.
+fn json(reader: &TraceReader, info: &TraceInfo) -> String {
+    let (meta, machine, end) = (reader.meta(), reader.power_on(), reader.ending());
+    let images = machine.boot.images.iter().map(|image| {
+        serde_json::json!({
+            "name": image.name,
+            "blake3": image.id.to_string(),
+            "length_bytes": image.length_bytes,
+        })
+    });
+    let failed_at = end.and_then(|end| match &end.ending {
+        Ending::Failure { place, .. } => Some(place.to_string()),
+        _ => None,
+    });
+    let value = serde_json::json!({
+        "path": reader.path().display().to_string(),
+        "vkernel": meta.vkernel_version,
+        "format": reader.version(),
+        "model": machine.model,
+        "executable": meta.executable.map(|id| id.to_string()),
+        "started_s": meta.started_s,
+        "command": meta.command_line,
+        "command_line": machine.boot.command_line,
+        "images": images.collect::<Vec<_>>(),
+        "vcpus": machine.topology.vcpus,
+        "ram_bytes": machine.ram_bytes,
+        "seed": machine.seed,
+        "outcome": end.map(|end| end.ending.to_string()),
+        "exit_status": end.map(|end| end.exit_status),
+        "failed_at": failed_at,
+        "end": info.last_mark.to_string(),
+        "instructions": info.last_mark.icount.0,
+        "guest_time_ns": end.map(|end| end.virtual_time.0),
+        "console_bytes": end.map(|end| end.console.length_bytes),
+        "digest": end.and_then(|end| end.digest).map(|digest| digest.to_string()),
+        "events": info.events,
+        "trace_bytes": info.trace_bytes,
+        "file_bytes": info.file_bytes,
+        "packed": reader.is_packed(),
+    });
+    format!("{value:#}\n")
 }
 
 fn summary(reader: &TraceReader, info: &TraceInfo) -> String {
@@ -171,6 +214,19 @@ mod tests {
             assert!(text.lines().any(|have| have == line), "{line}\n{text}");
         }
         assert!(!text.contains('\u{1b}'), "an image's name commands no terminal");
+    }
+
+    #[test]
+    fn json_says_the_same_to_programs() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_, reader) = record(&store_in(directory.path()));
+        let value: serde_json::Value =
+            serde_json::from_str(&json(&reader, &TraceInfo::of(&reader).unwrap())).unwrap();
+        for (field, expected) in [("model", 1), ("seed", 7), ("exit_status", 1), ("instructions", 1000)] {
+            assert_eq!(value[field], expected, "{field}");
+        }
+        assert_eq!((&value["failed_at"], &value["digest"]), (&"@900".into(), &serde_json::Value::Null));
+        assert_eq!(value["events"]["landmark"], 2);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use anyhow::Result;
 pub fn run(config: &PackConfig) -> Result<ExitStatus> {
     recorder::pack(&config.reader, &config.images, &config.attachments, &config.output)
         .map_err(|error| refuse_path("-o", error))?;
+    config.notice.iter().for_each(|notice| say::line(notice));
     let length_bytes = std::fs::metadata(&config.output).map_or(0, |metadata| metadata.len());
     let count = config.images.iter().count();
     let mut said =
@@ -35,7 +36,8 @@ mod tests {
         let symbols =
             Attachment { kind: AttachmentKind::Symbols, name: "vmlinux".into(), bytes: b"symbols".to_vec() };
         let output = directory.path().join("packed.vkt");
-        run(&PackConfig { reader, images, attachments: vec![symbols], output: output.clone() }).unwrap();
+        run(&PackConfig { reader, images, attachments: vec![symbols], output: output.clone(), notice: None })
+            .unwrap();
 
         let packed = TraceReader::open(&output).unwrap();
         assert!(packed.is_packed());

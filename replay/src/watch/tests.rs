@@ -144,3 +144,13 @@ fn what_was_logged_but_never_printed_gives_words_but_not_the_text_of_expect() {
     assert_eq!(watch.failure().map(|failure| failure.kind), Some(FailureKind::Panic));
     assert!(watch.misses_expected());
 }
+
+#[test]
+fn the_task_is_the_one_that_the_report_names() {
+    let linux = "Linux version 6.12\nKernel panic - not syncing: x\n\
+         CPU: 0 UID: 0 PID: 1 Comm: my init Not tainted 6.12 #1\nCPU: 1 PID: 2 Comm: other Tainted: G\n";
+    assert_eq!(watch_all(FailOn::Panic, linux).task(), Some("my init"));
+    assert_eq!(watch_all(FailOn::Panic, "panic: y\ncpu 1, thread worker1\n").task(), Some("worker1"));
+    let before = "CPU: 0 PID: 7 Comm: early Not tainted 6.1\nKernel panic - not syncing: z\n";
+    assert_eq!(watch_all(FailOn::Panic, before).task(), None, "that report was of something else");
+}

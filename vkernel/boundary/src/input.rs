@@ -95,6 +95,18 @@ pub enum External {
     },
 }
 
+impl External {
+    /// Which device it is.
+    #[must_use]
+    pub fn device(&self) -> u16 {
+        match self {
+            External::Read { device, .. }
+            | External::Dma { device, .. }
+            | External::Interrupt { device, .. } => *device,
+        }
+    }
+}
+
 /// Recorded for people. The machine never sees a note, and no digest depends on one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Note {

@@ -174,6 +174,19 @@ pub struct RecordingArgs {
     #[arg(long, conflicts_with = "keep")]
     pub no_record: bool,
 
+    /// Write a self-contained copy of the recording to this file once the run is over
+    ///
+    /// As vkernel trace pack does, with kernel and initrds in it, if --keep keeps the recording: with --keep failed
+    /// the file is written only if the run fails. A trace that is there is replaced.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "no_record")]
+    pub pack: Option<PathBuf>,
+
+    /// Write how the run ended to this file, as JSON
+    ///
+    /// Whatever end it is: see docs/ci.md for the fields. While the run lasts the file says that it is unfinished.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub result: Option<PathBuf>,
+
     /// Which recordings to keep once the run is over
     ///
     /// All, only those of failed runs, or none. Old recordings of
@@ -214,7 +227,8 @@ pub struct JudgementArgs {
     /// End the run, as failed, at this guest time or number of instructions
     ///
     /// Guest time is 500ms, 30s, 5m or 1h, and a bare number is seconds; instructions are 900ki, 50Mi or 10Gi, which
-    /// are decimal multiples. Both are the same place in every run that is otherwise equal, however busy the host is.
+    /// are decimal multiples. `none` is no limit. The default is none if stdin is a terminal, else 10m of guest time,
+    /// so that nothing runs for ever unseen. Both are the same place in every run that is otherwise equal, however busy the host is.
     #[arg(long, value_name = "DURATION", value_parser = limit)]
     pub limit: Option<Limit>,
 
@@ -248,8 +262,6 @@ pub struct LaterArgs {
     pub gdb: Option<String>,
     #[arg(long, value_name = "EVENT", hide = true, action = ArgAction::Append)]
     pub stop_at: Vec<String>,
-    #[arg(long, value_name = "FILE", hide = true)]
-    pub result: Option<PathBuf>,
     #[arg(long, value_name = "CHAR", hide = true)]
     pub escape: Option<String>,
 }

@@ -8,10 +8,9 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use std::ffi::OsString;
 
 /// Subcommands to come, and what each is for.
-pub const SUBCOMMANDS: [(&str, &str); 6] = [
+pub const SUBCOMMANDS: [(&str, &str); 5] = [
     ("ddb", "the debugger"),
     ("gdb", "the gdb server"),
-    ("explore", "trying many seeds in parallel"),
     ("minimize", "reducing a failing schedule"),
     ("first", "finding the first instruction at which an expression holds"),
     ("bisect", "bisecting over builds"),
@@ -45,7 +44,7 @@ pub fn refuse_options(options: &LaterArgs) -> anyhow::Result<()> {
 
 /// The first of them, and what to do until it is built.
 fn asked_for(options: &LaterArgs) -> Option<(&'static str, &'static str)> {
-    let LaterArgs { disk, cow_disk, cdrom, network, memory_image, unprotected, gdb, stop_at, result, escape } =
+    let LaterArgs { disk, cow_disk, cdrom, network, memory_image, unprotected, gdb, stop_at, escape } =
         options;
     let initrd = ": put the files into an initrd (--initrd DIR)";
     let recorded = ": the boot is recorded all the same, so nothing is lost until it is";
@@ -66,7 +65,6 @@ fn asked_for(options: &LaterArgs) -> Option<(&'static str, &'static str)> {
         ),
         (gdb.is_some(), "--gdb", recorded),
         (!stop_at.is_empty(), "--stop-at", recorded),
-        (result.is_some(), "--result", ": the exit status says the same in short"),
         (escape.is_some(), "--escape", ": it belongs to the debugger, which is to come"),
     ];
     known.into_iter().find(|(given, ..)| *given).map(|(_, option, instead)| (option, instead))

@@ -108,7 +108,7 @@ fn translation(text: &str, command: &Command) -> Option<&'static str> {
 }
 
 /// Whether an argument is one of our options without its value, which is then the next argument.
-fn takes_value(text: &str, command: &Command) -> bool {
+pub fn takes_value(text: &str, command: &Command) -> bool {
     command.get_arguments().any(|ours| {
         let named = match (ours.get_long(), ours.get_short()) {
             (Some(long), _) if text.strip_prefix("--") == Some(long) => true,

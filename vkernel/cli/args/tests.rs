@@ -106,14 +106,12 @@ fn what_comes_later_is_refused_by_name() {
         ("--gdb kernel", "--gdb"),
         ("--gdb=:1234 kernel", "--gdb"),
         ("--stop-at panic kernel", "--stop-at"),
-        ("--result r.json kernel", "--result"),
         ("--escape x kernel", "--escape"),
         ("--engine jit kernel", "use interp"),
         ("--on-fail ddb kernel", "use exit"),
         ("replay --engine jit", "use interp"),
         ("ddb latest", "vkernel ddb (the debugger)"),
         ("gdb", "vkernel gdb"),
-        ("explore -n 2 kernel", "vkernel explore"),
         ("minimize x", "vkernel minimize"),
         ("first {x}", "vkernel first"),
         ("bisect", "vkernel bisect"),
@@ -149,6 +147,9 @@ fn mistakes_are_usage_errors_of_one_line_that_name_the_option() {
         ("trace pack x", "--output"),
         ("trace events --from soon x", "--from"),
         ("demo --tries 0", "--tries"),
+        ("explore", "BOOT-ARGS"),
+        ("explore -j 0 k", "--jobs"),
+        ("--no-record --pack p k", "--pack"),
     ] {
         let (status, message) = refused(line);
         assert_eq!(status, 129, "{line}");
@@ -186,4 +187,13 @@ fn arguments_that_are_no_text_are_refused_or_taken_but_never_fatal() {
     assert_eq!(boot.kernel, Some(PathBuf::from(odd())));
     assert!(matches!(parse(vec!["--append".into(), odd(), "k".into()]), Err(Stop::Error(_))));
     assert!(matches!(parse(vec!["replay".into(), odd()]), Err(Stop::Error(_))));
+}
+
+#[test]
+fn explore_takes_the_arguments_of_a_boot_behind_its_own() {
+    for line in ["explore -j 3 --seed 5 -- -n 4 --seed 7 k", "explore -j 3 --seed 5 -n 4 --seed 7 k"] {
+        let Ok(Command::Explore(explore)) = parsed(line) else { panic!("{line}") };
+        assert_eq!((explore.jobs, explore.seed), (Some(3), 5), "{line}");
+        assert_eq!(explore.boot, ["-n", "4", "--seed", "7", "k"], "{line}");
+    }
 }

@@ -17,6 +17,13 @@ pub struct ReplayArgs {
     #[command(flatten)]
     pub images: ImageArgs,
 
+    /// Run the vkernel that a packed trace carries, if another cannot replay it
+    ///
+    /// A trace of a machine that behaves differently is replayed by the vkernel that recorded it. One that this store
+    /// keeps is run without asking; one that only the trace carries is a program of whoever packed the trace.
+    #[arg(long)]
+    pub trust_executable: bool,
+
     /// How to execute; every engine replays what any engine recorded
     #[arg(long, value_name = "ENGINE", default_value = "interp", value_parser = engine())]
     pub engine: Engine,
@@ -51,7 +58,8 @@ pub enum TraceCommand {
     Verify(TraceVerifyArgs),
     /// Make one self-contained file of a recording
     ///
-    /// The file holds the recording, its kernel and initrds, and, if the store keeps it, the vkernel that recorded it. It replays on any machine.
+    /// The file holds the recording, its kernel and initrds, and, if that is another than this one
+    /// or --with-executable is given, the vkernel that recorded it. It replays on any machine.
     Pack(TracePackArgs),
     #[command(external_subcommand)]
     Unknown(Vec<OsString>),
@@ -60,6 +68,10 @@ pub enum TraceCommand {
 /// The arguments of `vkernel trace info`.
 #[derive(Args, Clone, Debug)]
 pub struct TraceInfoArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub json: bool,
+
     /// The recording
     #[arg(value_name = "TRACE", default_value = "latest", value_hint = ValueHint::FilePath)]
     pub trace: String,
@@ -68,6 +80,10 @@ pub struct TraceInfoArgs {
 /// The arguments of `vkernel trace events`.
 #[derive(Args, Clone, Debug)]
 pub struct TraceEventsArgs {
+    /// As JSON, for programs: one object a line
+    #[arg(long)]
+    pub json: bool,
+
     /// The recording
     #[arg(value_name = "TRACE", default_value = "latest", value_hint = ValueHint::FilePath)]
     pub trace: String,
@@ -114,6 +130,12 @@ pub struct TracePackArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub symbols: Vec<PathBuf>,
 
+    /// Pack the vkernel that recorded it in any case
+    ///
+    /// Without this only one whose machine behaves differently from this one's is packed.
+    #[arg(long)]
+    pub with_executable: bool,
+
     #[command(flatten)]
     pub images: ImageArgs,
 }
@@ -150,6 +172,43 @@ pub struct PinArgs {
     pub remove: bool,
 }
 
+/// The arguments of `vkernel explore`.
+#[derive(Args, Clone, Debug)]
+pub struct ExploreArgs {
+    /// Runs at the same time, each a process of its own; by default as many as the host has processors
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: Option<u16>,
+
+    /// Give up after so many seeds
+    #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u64).range(1..))]
+    pub tries: u64,
+
+    /// Look for a failure whose title matches this regular expression
+    ///
+    /// The title is the line that says what happened, as in vkernel ls and in the closing paragraph. If only other
+    /// failures are found the exit status is 125, and the recording of the first of them is kept too.
+    #[arg(long, value_name = "RE", allow_hyphen_values = true)]
+    pub only: Option<String>,
+
+    /// The first seed to try
+    #[arg(long, value_name = "FIRST", default_value = "1", value_parser = integer)]
+    pub seed: u64,
+
+    /// Write a self-contained copy of the failing recording to this file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub pack: Option<PathBuf>,
+
+    /// Write what came of it to this file, as JSON
+    ///
+    /// The result of the failing run, as boot --result has it, and how many seeds were tried: see docs/ci.md.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub result: Option<PathBuf>,
+
+    /// What to boot: the arguments of vkernel boot, with -- before them
+    #[arg(value_name = "BOOT-ARGS", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub boot: Vec<OsString>,
+}
+
 /// The arguments of `vkernel demo`.
 #[derive(Args, Clone, Debug)]
 pub struct DemoArgs {
@@ -160,6 +219,10 @@ pub struct DemoArgs {
     /// Give up after so many seeds
     #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u64).range(1..))]
     pub tries: u64,
+
+    /// Runs at the same time; by default as many as the host has processors
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: Option<u16>,
 
     /// Number of vCPUs, 1 to 16, and their topology
     #[arg(short = 'n', value_name = "NCPUS[:LBITS[:CBITS]]", default_value = "2", value_parser = processors)]

@@ -17,6 +17,8 @@ pub enum Limit {
     Time(VirtualTime),
     /// At this count of instructions.
     Instructions(Icount),
+    /// Nowhere, not even where it would without the option.
+    Never,
 }
 
 /// To which processors of the host the machine is bound (`-l`).
@@ -123,6 +125,9 @@ pub fn cpu_lock(text: &str) -> Result<CpuLock, String> {
 
 /// `--limit`: guest time with `ms`, `s`, `m` or `h` (none is seconds), or instructions with `i`, `ki`, `Mi`, `Gi`.
 pub fn limit(text: &str) -> Result<Limit, String> {
+    if text == "none" {
+        return Ok(Limit::Never);
+    }
     let digits = text.find(|c: char| !(c.is_ascii_digit() || "._".contains(c))).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let time = |unit_ns| decimal(number, unit_ns).map(|ns| Limit::Time(VirtualTime(ns)));
@@ -144,7 +149,7 @@ pub fn limit(text: &str) -> Result<Limit, String> {
         }
         Some(limit) => Ok(limit),
         None => Err(format!(
-            "`{text}` is no limit: give guest time (500ms, 30s, 5m, 1h) or instructions (900ki, 50Mi, 10Gi)"
+            "`{text}` is no limit: give guest time (500ms, 30s, 5m, 1h) instructions (900ki, 50Mi, 10Gi), or none"
         )),
     }
 }
@@ -243,6 +248,7 @@ mod tests {
         assert_eq!(limit("2h"), time(7_200_000_000_000));
         assert_eq!(limit("1_000i"), instructions(1000));
         assert_eq!(limit("10Gi"), instructions(10_000_000_000));
+        assert_eq!(limit("none"), Ok(Limit::Never));
         assert_eq!(limit("2.5Mi"), instructions(2_500_000));
         for text in
             ["", "s", "0", "0.0s", "-1s", "1.s", ".5s", "1..2s", "5x", "5mi", "1e9i", "99999999999h", "é"]

@@ -1,10 +1,10 @@
 //! Recordings that arguments name: the store, the trace, and the images that the trace needs.
 
 use crate::args::boot::Engine;
-use crate::args::traces::{DemoArgs, ImageArgs, ReplayArgs, TracePackArgs, TraceVerifyArgs};
+use crate::args::traces::{ImageArgs, ReplayArgs, TracePackArgs, TraceVerifyArgs};
 use crate::exit::usage;
+use crate::other_model;
 use anyhow::{Context, Result};
-use boundary::Topology;
 use recorder::{
     Attachment, AttachmentKind, ImageSet, Store, StoreError, StoreRoot, TraceError, TraceReader,
     gather_images,
@@ -45,21 +45,8 @@ pub struct PackConfig {
     pub attachments: Vec<Attachment>,
     /// The file to write.
     pub output: PathBuf,
-}
-
-/// All that `vkernel demo` runs with.
-#[derive(Debug)]
-pub struct DemoConfig {
-    /// The first seed to try.
-    pub first_seed: u64,
-    /// How many to try.
-    pub tries: u64,
-    /// vCPUs.
-    pub topology: Topology,
-    /// How to execute.
-    pub engine: Engine,
-    /// Where the recording goes.
-    pub store: Store,
+    /// What the user should know.
+    pub notice: Option<String>,
 }
 
 /// The store that the environment names.
@@ -127,18 +114,17 @@ pub fn open_trace(wanted: &str) -> Result<TraceReader> {
 
 /// Opens a trace and gathers its images.
 pub fn open_replay(arguments: ReplayArgs) -> Result<ReplayConfig> {
-    let (reader, images, _) = with_images(&arguments.trace, &arguments.images)?;
+    let reader = open_trace(&arguments.trace)?;
+    let store = store().ok();
+    other_model::hand_over(&reader, store.as_ref(), arguments.trust_executable)?;
+    let images = gather(&reader, store.as_ref(), &arguments.images)?;
     super::files::check_symbols(&arguments.symbols)?;
     Ok(ReplayConfig { reader, images, engine: arguments.engine, symbols: arguments.symbols })
 }
 
-fn with_images(wanted: &str, images: &ImageArgs) -> Result<(TraceReader, ImageSet, Option<Store>)> {
-    let reader = open_trace(wanted)?;
-    let store = store().ok();
-    let kept = store.as_ref().map(Store::images);
-    let images = gather_images(&reader, kept.as_ref(), &images.files)
-        .map_err(|error| refuse_path("--image", error))?;
-    Ok((reader, images, store))
+fn gather(reader: &TraceReader, store: Option<&Store>, images: &ImageArgs) -> Result<ImageSet> {
+    let kept = store.map(Store::images);
+    gather_images(reader, kept.as_ref(), &images.files).map_err(|error| refuse_path("--image", error))
 }
 
 impl VerifyConfig {
@@ -155,22 +141,18 @@ impl PackConfig {
     /// Opens a trace and everything to be packed with it.
     ///
     /// # Errors
-    /// When any of it is missing. A recorder's executable that the store does not keep is only left out.
+    /// When any of it is missing.
     pub fn open(arguments: TracePackArgs) -> Result<PackConfig> {
-        let (reader, images, store) = with_images(&arguments.trace, &arguments.images)?;
+        let reader = open_trace(&arguments.trace)?;
+        let store = store().ok();
+        let images = gather(&reader, store.as_ref(), &arguments.images)?;
         let mut attachments = Vec::new();
-        if let Some(id) = reader.meta().executable {
-            let embedded = reader.embedded_bytes(id)?;
-            let kept = match (embedded, &store) {
-                (None, Some(store)) => store.images().load(id)?,
-                (embedded, _) => embedded,
-            };
-            let name = format!("vkernel-{}", reader.meta().vkernel_version);
-            attachments.extend(kept.map(|bytes| Attachment {
-                kind: AttachmentKind::Executable,
-                name,
-                bytes,
-            }));
+        let is_wanted = arguments.with_executable || reader.power_on().model != machine::MODEL;
+        let mut notice = None;
+        match is_wanted.then(|| executable(&reader, store.as_ref())).transpose() {
+            Ok(executable) => attachments.extend(executable),
+            Err(absent) if arguments.with_executable => return Err(absent),
+            Err(absent) => notice = Some(absent.to_string()),
         }
         for symbols in reader.embedded()?.into_iter().filter(|file| file.kind == AttachmentKind::Symbols) {
             let bytes = reader.embedded_bytes(symbols.id)?;
@@ -186,22 +168,26 @@ impl PackConfig {
             let name = path.display().to_string();
             attachments.push(Attachment { kind: AttachmentKind::Symbols, name, bytes });
         }
-        Ok(PackConfig { reader, images, attachments, output: arguments.output })
+        Ok(PackConfig { reader, images, attachments, output: arguments.output, notice })
     }
 }
 
-impl DemoConfig {
-    /// Finds the store.
-    ///
-    /// # Errors
-    /// When there is no place for one.
-    pub fn open(arguments: &DemoArgs) -> Result<DemoConfig> {
-        Ok(DemoConfig {
-            first_seed: arguments.seed,
-            tries: arguments.tries,
-            topology: arguments.topology,
-            engine: arguments.engine,
-            store: store()?,
-        })
-    }
+/// The vkernel that recorded a trace, to be packed.
+fn executable(reader: &TraceReader, store: Option<&Store>) -> Result<Attachment> {
+    let version = &reader.meta().vkernel_version;
+    let absent = || {
+        anyhow::anyhow!(
+            "the vkernel {version} that recorded {} (model {}) is not in the store, and without it the packed trace \
+             needs it installed; pack it on the machine where it was recorded",
+            reader.path().display(),
+            reader.power_on().model
+        )
+    };
+    let id = reader.meta().executable.ok_or_else(absent)?;
+    let bytes = match (reader.embedded_bytes(id)?, store) {
+        (None, Some(store)) => store.images().load(id)?,
+        (embedded, _) => embedded,
+    };
+    let bytes = bytes.ok_or_else(absent)?;
+    Ok(Attachment { kind: AttachmentKind::Executable, name: format!("vkernel-{version}"), bytes })
 }

@@ -143,6 +143,16 @@ fn a_wrong_path_elsewhere_is_a_mistake_that_names_its_option() {
 }
 
 #[test]
+fn a_pack_of_nothing_is_a_contradiction() {
+    let files = Files::new();
+    let words = format!("--keep none --pack p {}", files.path("kernel").display());
+    let Ok(Command::Boot(boot)) = parse(words.split(' ').map(Into::into).collect()) else { panic!() };
+    let error = BootConfig::open(*boot).unwrap_err();
+    assert_eq!(ExitStatus::of_error(&error), ExitStatus::Usage);
+    assert!(error.to_string().starts_with("--pack "), "{error}");
+}
+
+#[test]
 fn the_precise_clock_is_the_hosts() {
     let files = Files::new();
     assert_eq!(files.open("-t %/kernel").unwrap().clock, Some(Clock::Host));

@@ -33,4 +33,6 @@ pub use stop::{Space, StopReason, StopSet, Watchpoint};
 
 /// The number of this behaviour. Any change that alters a digest of the same [`boundary::PowerOn`] and inputs
 /// raises it.
-pub const MODEL: u32 = 1;
+pub const MODEL: u32 = if cfg!(feature = "next-model") { THIS_MODEL + 1 } else { THIS_MODEL };
+
+const THIS_MODEL: u32 = 1;

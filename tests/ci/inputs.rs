@@ -1,0 +1,46 @@
+//! Inputs that a trace can hold and this machine cannot take: a clear refusal, never a wrong replay and never a panic.
+
+use super::Place;
+use boundary::{DiskStatus, External, Icount, Input, Mark, Operator};
+use recorder::{Event, TraceReader, TraceWriter};
+
+/// A recording with one input put in before its first event.
+fn with_input(place: &Place, input: &Input) {
+    let reader = TraceReader::open(&place.path("recorded.vkt")).unwrap();
+    let mut writer = TraceWriter::replace(&place.path("x.vkt"), reader.power_on(), reader.meta()).unwrap();
+    writer.event(Mark::before(Icount(1000)), &Event::Input(input.clone())).unwrap();
+    for event in reader.events() {
+        let (mark, event) = event.unwrap();
+        writer.event(mark, &event).unwrap();
+    }
+    writer.finish(reader.ending().unwrap()).unwrap();
+}
+
+#[test]
+fn what_cannot_be_replayed_is_refused_by_name() {
+    let place = Place::new();
+    place.expect(0, "boot -m 128m --trace recorded.vkt --append rounds=0 demo:");
+    let external = "this trace uses an external device (device 5, first at @1000)";
+    for (input, words) in [
+        (Input::External(External::Read { device: 5, value: 1 }), external),
+        (Input::External(External::Dma { device: 5, paddr: 4096, bytes: vec![1] }), external),
+        (Input::External(External::Interrupt { device: 5, asserted: true }), external),
+        (Input::Frame { nic: 0, bytes: vec![0; 60] }, "the trace holds a network frame at @1000"),
+        (
+            Input::DiskStatus(DiskStatus { disk: 0, request: 0, errno: 5 }),
+            "the trace holds a disk's status at @1000",
+        ),
+        (
+            Input::Operator(Operator::WriteRegister { vcpu: 9, register: 0, value: 0 }),
+            "a write to a register that does not exist",
+        ),
+    ] {
+        with_input(&place, &input);
+        let ran = place.expect(255, "replay ./x.vkt");
+        ran.says(words);
+        assert!(!ran.err.contains("panicked"), "{}", ran.context());
+        place.expect(255, "trace verify ./x.vkt").says(words);
+        let events = place.expect(0, "trace events --kind input ./x.vkt").out;
+        assert_eq!(events.lines().count(), 1, "it is shown: {events}");
+    }
+}

@@ -1,0 +1,37 @@
+#!/bin/sh
+# Records the corpus:   tests/corpus/record.sh VKERNEL
+#
+# Four ends of the demonstration kernel: its race under a seed that shows it, typed input under the host's clock, a
+# triple fault, and a good run on one CPU. See README.md for when.
+set -eu
+program=$(realpath "$1")
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+VKERNEL_DIR=$(mktemp -d)
+export VKERNEL_DIR
+trap 'rm -rf "$VKERNEL_DIR"' EXIT
+# A recording holds the command line, and where the program was is nobody's business.
+mkdir "$VKERNEL_DIR/bin"
+ln -s "$program" "$VKERNEL_DIR/bin/vkernel"
+PATH=$VKERNEL_DIR/bin:$PATH
+
+# pack NAME: the last recording becomes NAME-FORMAT-MODEL.vkt
+pack() {
+    info=$(vkernel trace info latest)
+    format=$(echo "$info" | sed -n 's/^by .*format \([0-9]*\)$/\1/p')
+    model=$(echo "$info" | sed -n 's/^model *//p')
+    vkernel trace pack latest -o "$here/$1-$format-$model.vkt"
+}
+
+# A status of 1 is what a failing guest is to give.
+fails() {
+    vkernel "$@" >/dev/null </dev/null && { echo "$0: vkernel $* was to fail" >&2; exit 1; } || [ $? -eq 1 ]
+}
+
+fails explore -- -m 64m demo:
+pack race
+fails boot -m 64m --append triple demo:
+pack triple
+vkernel boot -m 64m -n 1 --append rounds=50 demo: >/dev/null </dev/null
+pack single
+{ printf 'typed\n'; sleep 1; } | vkernel boot -m 64m --clock host --append rounds=50 demo: >/dev/null
+pack typed
