@@ -380,19 +380,13 @@ impl<'a> Live<'a> {
         self.silent_resets = if has_printed { 0 } else { self.silent_resets + 1 };
         // `finish` makes a failure of it.
         let has_failed = self.options.watch.failure().is_some() && self.options.end_on_failure;
-        let place = self.machine.mark();
-        let kind = FailureKind::ResetLoop;
-        if has_failed {
+        if has_failed || !self.options.reboot {
             return Some(Ending::Reset);
-        }
-        if !self.options.reboot {
-            let title = "a reset before anything was printed".to_owned();
-            let is_silent = self.console.length_bytes == 0;
-            return Some(if is_silent { Ending::Failure { kind, title, place } } else { Ending::Reset });
         }
         if self.silent_resets >= SILENT_RESETS_MAX {
             let title = format!("{SILENT_RESETS_MAX} resets in a row, and nothing was printed in between");
-            return Some(Ending::Failure { kind, title, place });
+            let place = self.machine.mark();
+            return Some(Ending::Failure { kind: FailureKind::ResetLoop, title, place });
         }
         // The next kernel lies elsewhere.
         self.search = Search::default();
