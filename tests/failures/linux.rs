@@ -1,32 +1,17 @@
 //! A stock kernel and nothing else: the built-in init, a silent console, too little memory, a damaged initrd.
 
 use super::Bench;
-use std::fs;
+use harness::guests;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// Half of a boot is the kernel's tests of its own cryptography.
 const QUICK: &str = "-m 256m -e cryptomgr.notests=1";
 
-/// Debian's kernel for virtual machines, fetched into the build directory once.
+/// Debian's kernel for virtual machines.
 fn kernel() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("debian-cloud-kernel");
-    let found = |folder: &Path| {
-        let entries = fs::read_dir(folder.join("boot")).ok()?;
-        entries.flatten().map(|entry| entry.path()).find(|path| path.to_string_lossy().contains("/vmlinuz-"))
-    };
-    if let Some(kernel) = found(&folder) {
-        return kernel;
-    }
-    // Tests run side by side: each works in a folder of its own, and the first to finish wins.
-    let work = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-    let script = "package=$(apt-cache search --names-only '^linux-image-6\\.1\\.0-.*-cloud-amd64$' | cut -d' ' -f1 | sort -V \
-                  | tail -1) && apt-get download \"$package\" && dpkg-deb -x linux-image-*.deb unpacked";
-    let output = Command::new("sh").arg("-ec").arg(script).current_dir(work.path()).output().expect("sh");
-    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
-    let _ = fs::rename(work.path().join("unpacked"), &folder);
-    found(&folder).expect("a kernel in its package")
+    guests::debian().kernel
 }
 
 #[test]
