@@ -19,6 +19,8 @@ const REPORTERS: [(&str, FailureKind); 3] =
     [("panic", FailureKind::Panic), ("oops_begin", FailureKind::Oops), ("__warn", FailureKind::Warn)];
 /// How much of the console is kept, to know what it has shown of the log.
 const CONSOLE_BYTES: usize = 64 << 10;
+/// Where the upper half of the address space begins.
+const KERNEL_SPACE: u64 = 0xffff_8000_0000_0000;
 /// The longest reason that is read from a format string.
 const REASON_BYTES: usize = 160;
 
@@ -68,7 +70,10 @@ impl<'a> GuestInspector<'a> {
     fn find_symbols(&mut self, machine: &Machine) {
         let mem = &machine.system().mem;
         let is_blank = |page: usize| mem.is_blank(page);
-        self.symbols = Symbols::of_guest((self.image)(), mem.ram(), &is_blank);
+        let found = Symbols::of_guest((self.image)(), mem.ram(), &is_blank);
+        // A kernel that its decompressor has not moved yet has its tables in memory, with addresses of nowhere.
+        let is_usable = !self.is_linux || is_in_place(machine, &found);
+        self.symbols = if is_usable { found } else { Symbols::none() };
     }
 
     /// What was seen when a reporter was entered at `place`.
@@ -103,9 +108,8 @@ impl<'a> GuestInspector<'a> {
 impl Inspector for GuestInspector<'_> {
     fn reporters(&mut self, machine: &Machine) -> Vec<Reporter> {
         self.forget();
-        // Linux moves itself before it has symbols; its image's would be those of nowhere.
-        let is_unpacked = machine.mark().icount.0 > 0;
-        if self.is_linux && !is_unpacked {
+        // Linux has nothing in memory before it has executed anything.
+        if self.is_linux && machine.mark().icount.0 == 0 {
             return Vec::new();
         }
         self.find_symbols(machine);
@@ -170,6 +174,20 @@ impl Inspector for GuestInspector<'_> {
     }
 }
 
+/// Whether Linux runs where its symbols say that it is.
+fn is_in_place(machine: &Machine, symbols: &Symbols<'_>) -> bool {
+    const BANNER: &[u8] = b"Linux version ";
+    let mut vcpus = 0..machine.cpus().len();
+    match symbols.address_of("linux_banner") {
+        Some(vaddr) => vcpus.any(|vcpu| {
+            let mut bytes = [0; BANNER.len()];
+            machine.peek_virtual(vcpu, vaddr, &mut bytes).is_ok() && bytes == *BANNER
+        }),
+        // Only kernels that list their data, too, have that symbol.
+        None => machine.cpus().iter().any(|cpu| cpu.cpl == 3 || cpu.rip >= KERNEL_SPACE),
+    }
+}
+
 /// Halted until an interrupt comes.
 fn is_idle(cpu: &Vcpu, symbols: &Symbols<'_>) -> bool {
     const INTERRUPTS_ENABLED: u64 = 1 << 9;
@@ -178,8 +196,6 @@ fn is_idle(cpu: &Vcpu, symbols: &Symbols<'_>) -> bool {
 
 /// Phase of the boot and function: `the kernel, do_init_module+0x12/0x240`.
 fn place(cpu: &Vcpu, symbols: &Symbols<'_>, is_linux: bool) -> String {
-    /// Where the upper half of the address space begins.
-    const KERNEL_SPACE: u64 = 0xffff_8000_0000_0000;
     let phase = match cpu.mode {
         Mode::Real | Mode::Virtual8086 => "real mode",
         _ if cpu.cpl == 3 => "a program",

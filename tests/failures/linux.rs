@@ -1,7 +1,7 @@
 //! A stock kernel and nothing else: the built-in init, a silent console, too little memory, a damaged initrd.
 
 use super::Bench;
-use harness::guests;
+use harness::{file_of_crate, guests};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -54,6 +54,21 @@ fn a_panic_on_a_silent_console_is_told_from_the_kernels_log_with_place_task_and_
     run.expect_said(", task swapper/0 (pid 1).");
     run.expect_said("In the kernel's log, but not on the console (the last 60 of ");
     run.expect_said("] VFS: Cannot open root device \"vda1\" or unknown-block(0,0): error -6");
+    run.expect_said("\n    panic+0x0/0x");
+    bench.expect_the_same_again(&run);
+}
+
+#[test]
+fn a_kernel_whose_unpacking_is_seen_half_done_is_placed_all_the_same() {
+    let bench = Bench::new();
+    // Unpacks for so long that the symbols are looked for while the kernel is not yet where it will run.
+    let kernel = file_of_crate("omea-kernel-x86-64", "kernel.xz");
+    let run = bench.run("-n 1 --append console=none --initrd none", Some(&kernel), "");
+    run.expect_status(1);
+    run.expect_said(
+        "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0). That was at @",
+    );
+    run.expect_said(" in mount_root_generic+0x");
     run.expect_said("\n    panic+0x0/0x");
     bench.expect_the_same_again(&run);
 }

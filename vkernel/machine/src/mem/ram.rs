@@ -151,7 +151,8 @@ impl Memory {
     /// Whether a page is known to hold only zeros, without a look at it: the host need not back a page for that.
     #[must_use]
     pub fn is_blank(&self, page: usize) -> bool {
-        !self.pages[page].dirty && self.page_hashes[page] == 0
+        let attributes = &self.pages[page];
+        !attributes.dirty && !attributes.unhashed && self.page_hashes[page] == 0
     }
 
     /// Whether a store to this page needs no noticing.
