@@ -61,87 +61,103 @@ impl Round {
 
 /// The table of DESIGN.md 11.
 pub fn table(rounds: &[Round], cpu_time: bool) -> String {
-    let of = |value: fn(&Round) -> f64| Quartiles::of(rounds.iter().map(value));
-    let mut text = String::new();
     let time = if cpu_time { "CPU time" } else { "wall clock" };
-    let _ = writeln!(text, "{} rounds, {time}; median (lower to upper quartile)\n", rounds.len());
-    let mut row = |what: &str, goal: &str, ours: String, theirs: String, ratio: String| {
+    let head = format!("{} rounds, {time}; median (lower to upper quartile)\n\n", rounds.len());
+    let mut table = Table { rounds, text: head };
+    table.boots();
+    table.speed();
+    table.recording();
+    table.resources();
+    table.text
+}
+
+/// The table while it is written.
+struct Table<'a> {
+    rounds: &'a [Round],
+    text: String,
+}
+
+impl Table<'_> {
+    fn of(&self, value: fn(&Round) -> f64) -> Quartiles {
+        Quartiles::of(self.rounds.iter().map(value))
+    }
+
+    fn row(&mut self, what: &str, goal: &str, [ours, theirs, paired]: [String; 3]) {
         let _ = writeln!(
-            text,
-            "{what}\n    vkernel {ours}\n    QEMU    {theirs}\n    paired  {ratio}\n    goal    {goal}\n"
+            self.text,
+            "{what}\n    vkernel {ours}\n    QEMU    {theirs}\n    paired  {paired}\n    goal    {goal}\n"
         );
-    };
-    row(
-        "boot + work load, recording",
-        "3 times faster, 5 is the aim",
-        format!("{} s", of(|r| r.recording)),
-        format!("{} s", of(|r| r.qemu_recording)),
-        format!("{} times faster", of(|r| r.qemu_recording / r.recording)),
-    );
-    row(
-        "the same, replaying",
-        "6 times faster, 10 is the aim",
-        format!("{} s", of(|r| r.replaying)),
-        format!("{} s", of(|r| r.qemu_replaying)),
-        format!("{} times faster", of(|r| r.qemu_replaying / r.replaying)),
-    );
-    row(
-        "mean speed over the whole boot, in 10^9 instructions a second (counted by vkernel for both)",
-        "1.2",
-        format!(
-            "recording {}, plain {}",
-            of(|r| r.instructions / r.recording / 1e9),
-            of(|r| r.instructions / r.plain / 1e9)
-        ),
-        format!(
-            "recording {}, plain {}",
-            of(|r| r.instructions / r.qemu_recording / 1e9),
-            of(|r| r.instructions / r.qemu_plain / 1e9)
-        ),
-        format!(
-            "recording {}, plain {}",
-            of(|r| r.qemu_recording / r.recording),
-            of(|r| r.qemu_plain / r.plain)
-        ),
-    );
-    row(
-        "cost of recording against not recording, in percent",
-        "under 2",
-        format!("{:.1}", of(|r| (r.recording / r.plain - 1.0) * 100.0)),
-        format!(
-            "{:.1} against -icount, {:.1} against plain TCG",
-            of(|r| (r.qemu_recording / r.qemu_icount - 1.0) * 100.0),
-            of(|r| (r.qemu_recording / r.qemu_plain - 1.0) * 100.0)
-        ),
-        "each is a paired ratio".to_owned(),
-    );
-    row(
-        "trace of the boot, without images",
-        "under 64 kB",
-        format!("{:.1} kB", of(|r| r.trace_bytes / 1e3)),
-        format!("{:.1} kB", of(|r| r.qemu_trace_bytes / 1e3)),
-        format!("{:.0} times smaller", of(|r| r.qemu_trace_bytes / r.trace_bytes)),
-    );
-    row(
-        "reverse-stepi in a 10 G-instruction trace, warm; arriving anywhere",
-        "50 ms; under 1 s",
-        "not built yet".to_owned(),
-        "not measured: nothing to compare with yet".to_owned(),
-        "-".to_owned(),
-    );
-    row(
-        "memory above guest RAM, recording (peak resident size, guest RAM all touched)",
-        "under 150 MB",
-        format!("{:.1} MB", of(|r| r.memory_bytes / 1e6)),
-        format!("{:.1} MB", of(|r| r.qemu_memory_bytes / 1e6)),
-        format!("{} times less", of(|r| r.qemu_memory_bytes / r.memory_bytes)),
-    );
-    row(
-        "start to first guest instruction (upper bound: a whole run that ends after one)",
-        "under 50 ms",
-        format!("{:.1} ms", of(|r| r.start * 1e3)),
-        "not measured: has no such limit".to_owned(),
-        "-".to_owned(),
-    );
-    text
+    }
+
+    fn boots(&mut self) {
+        let cells = [
+            format!("{} s", self.of(|r| r.recording)),
+            format!("{} s", self.of(|r| r.qemu_recording)),
+            format!("{} times faster", self.of(|r| r.qemu_recording / r.recording)),
+        ];
+        self.row("boot + work load, recording", "3 times faster, 5 is the aim", cells);
+        let cells = [
+            format!("{} s", self.of(|r| r.replaying)),
+            format!("{} s", self.of(|r| r.qemu_replaying)),
+            format!("{} times faster", self.of(|r| r.qemu_replaying / r.replaying)),
+        ];
+        self.row("the same, replaying", "6 times faster, 10 is the aim", cells);
+    }
+
+    fn speed(&mut self) {
+        let pair = |recording, plain| format!("recording {recording}, plain {plain}");
+        let cells = [
+            pair(
+                self.of(|r| r.instructions / r.recording / 1e9),
+                self.of(|r| r.instructions / r.plain / 1e9),
+            ),
+            pair(
+                self.of(|r| r.instructions / r.qemu_recording / 1e9),
+                self.of(|r| r.instructions / r.qemu_plain / 1e9),
+            ),
+            pair(self.of(|r| r.qemu_recording / r.recording), self.of(|r| r.qemu_plain / r.plain)),
+        ];
+        let what =
+            "mean speed over the whole boot, in 10^9 instructions a second (counted by vkernel for both)";
+        self.row(what, "1.2", cells);
+    }
+
+    fn recording(&mut self) {
+        let cells = [
+            format!("{:.1}", self.of(|r| (r.recording / r.plain - 1.0) * 100.0)),
+            format!(
+                "{:.1} against -icount, {:.1} against plain TCG",
+                self.of(|r| (r.qemu_recording / r.qemu_icount - 1.0) * 100.0),
+                self.of(|r| (r.qemu_recording / r.qemu_plain - 1.0) * 100.0)
+            ),
+            "each is a paired ratio".to_owned(),
+        ];
+        self.row("cost of recording against not recording, in percent", "under 2", cells);
+        let cells = [
+            format!("{:.1} kB", self.of(|r| r.trace_bytes / 1e3)),
+            format!("{:.1} kB", self.of(|r| r.qemu_trace_bytes / 1e3)),
+            format!("{:.0} times smaller", self.of(|r| r.qemu_trace_bytes / r.trace_bytes)),
+        ];
+        self.row("trace of the boot, without images", "under 64 kB", cells);
+        let cells = ["not built yet", "not measured: nothing to compare with yet", "-"].map(str::to_owned);
+        let what = "reverse-stepi in a 10 G-instruction trace, warm; arriving anywhere";
+        self.row(what, "50 ms; under 1 s", cells);
+    }
+
+    fn resources(&mut self) {
+        let cells = [
+            format!("{:.1} MB", self.of(|r| r.memory_bytes / 1e6)),
+            format!("{:.1} MB", self.of(|r| r.qemu_memory_bytes / 1e6)),
+            format!("{} times less", self.of(|r| r.qemu_memory_bytes / r.memory_bytes)),
+        ];
+        let what = "memory above guest RAM, recording (peak resident size, guest RAM all touched)";
+        self.row(what, "under 150 MB", cells);
+        let cells = [
+            format!("{:.1} ms", self.of(|r| r.start * 1e3)),
+            "not measured: has no such limit".to_owned(),
+            "-".to_owned(),
+        ];
+        let what = "start to first guest instruction (upper bound: a whole run that ends after one)";
+        self.row(what, "under 50 ms", cells);
+    }
 }
