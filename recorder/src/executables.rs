@@ -27,13 +27,15 @@ pub struct Executable {
     /// The file.
     path: PathBuf,
     length_bytes: u64,
+    /// Where its identity is remembered once it is kept.
+    memo: PathBuf,
 }
 
 impl Store {
     /// Names the content of an executable; reads it only if the store has not seen the file before.
     ///
     /// # Errors
-    /// When it cannot be read, or the store cannot be written.
+    /// When it cannot be read.
     pub fn executable(&self, path: &Path) -> Result<Executable, StoreError> {
         let read = StoreError::io("read", path);
         let (mut file, metadata) = match File::open(path).and_then(|file| Ok((file.metadata()?, file))) {
@@ -56,14 +58,10 @@ impl Store {
             None => {
                 let mut bytes = Vec::new();
                 file.read_to_end(&mut bytes).map_err(read)?;
-                let id = image_id(&bytes);
-                self.forget_old_memos()?;
-                make_directory(&self.memos())?;
-                write_atomically(&memo, |file| writeln!(file, "{id}"))?;
-                id
+                image_id(&bytes)
             }
         };
-        Ok(Executable { id, path: path.to_owned(), length_bytes })
+        Ok(Executable { id, path: path.to_owned(), length_bytes, memo })
     }
 
     /// Keeps an executable that a trace names. Called after that trace was begun, so that no sweep takes it away.
@@ -71,13 +69,18 @@ impl Store {
     /// # Errors
     /// When it cannot be read any more, or the store cannot be written.
     pub fn keep_executable(&self, executable: &Executable) -> Result<(), StoreError> {
-        let Executable { id, path, length_bytes } = executable;
+        let Executable { id, path, length_bytes, memo } = executable;
         let images = self.images();
-        if images.path(*id).metadata().is_ok_and(|kept| kept.len() == *length_bytes) {
+        if !images.path(*id).metadata().is_ok_and(|kept| kept.len() == *length_bytes) {
+            let bytes = fs::read(path).map_err(StoreError::io("read", path))?;
+            images.put_as(*id, &bytes)?;
+        }
+        if memo.exists() {
             return Ok(());
         }
-        let bytes = fs::read(path).map_err(StoreError::io("read", path))?;
-        images.put_as(*id, &bytes)
+        self.forget_old_memos()?;
+        make_directory(&self.memos())?;
+        write_atomically(memo, |file| writeln!(file, "{id}"))
     }
 
     /// Whether an executable of this content has recorded into this store. Anything else that is among the images may
@@ -160,8 +163,10 @@ mod tests {
         for name in ["one", "two"] {
             let path = directory.path().join(name);
             fs::write(&path, name).unwrap();
-            store.executable(&path).unwrap();
+            let executable = store.executable(&path).unwrap();
+            store.keep_executable(&executable).unwrap();
+            assert_eq!(fs::read_dir(store.memos()).unwrap().count(), 1);
+            fs::remove_file(store.images().path(executable.id)).unwrap();
         }
-        assert_eq!(fs::read_dir(store.memos()).unwrap().count(), 1, "the first was never kept");
     }
 }

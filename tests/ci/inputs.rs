@@ -25,14 +25,17 @@ fn what_cannot_be_replayed_is_refused_by_name() {
         (Input::External(External::Read { device: 5, value: 1 }), external),
         (Input::External(External::Dma { device: 5, paddr: 4096, bytes: vec![1] }), external),
         (Input::External(External::Interrupt { device: 5, asserted: true }), external),
-        (Input::Frame { nic: 0, bytes: vec![0; 60] }, "the trace holds a network frame at @1000"),
+        (
+            Input::Frame { nic: 0, bytes: vec![0; 60] },
+            "an input at @1000 that its machine cannot take (network frame)",
+        ),
         (
             Input::DiskStatus(DiskStatus { disk: 0, request: 0, errno: 5 }),
-            "the trace holds a disk's status at @1000",
+            "an input at @1000 that its machine cannot take (disk status)",
         ),
         (
             Input::Operator(Operator::WriteRegister { vcpu: 9, register: 0, value: 0 }),
-            "a write to a register that does not exist",
+            "an input at @1000 that its machine cannot take (operator write)",
         ),
     ] {
         with_input(&place, &input);

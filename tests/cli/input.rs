@@ -74,7 +74,7 @@ fn a_trace_argument_that_names_none_or_several_is_explained() {
     }
     for (trace, status, said) in [
         ("nothing", 129, &["no recording is called nothing", "vkernel ls"][..]),
-        ("demo", 129, &["demo could be any of these recordings:\n  demo_-"]),
+        ("demo", 129, &["demo could be any of these recordings:\n  demo-"]),
         ("./nothing.vkt", 129, &["TRACE ./nothing.vkt: no such file"]),
         (".", 129, &["no recording is called ."]),
         ("./", 129, &["TRACE ./: this is a directory"]),

@@ -118,8 +118,9 @@ fn a_trace_of_another_model_or_format_names_what_to_use_and_is_no_divergence() {
         sandbox.run(["replay", path.to_str().expect("UTF-8"), "--image", kernel.to_str().expect("UTF-8")])
     };
     let ran = replay(&path);
-    let model = format!("of model {}, this vkernel is of model {}", power_on.model, power_on.model - 1);
-    ran.expect(255, &[&model, "replay it with the vkernel"]);
+    let theirs = format!("is of model {}, recorded by vkernel", power_on.model);
+    let ours = format!("is of model {};", power_on.model - 1);
+    ran.expect(255, &[&theirs, &ours, "a newer one", "install vkernel"]);
     assert!(!ran.stderr.contains("diverge"), "{ran}");
     sandbox.run(["trace", "info", "./model.vkt"]).expect(0, &[]);
 

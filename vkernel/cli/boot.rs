@@ -36,7 +36,8 @@ pub struct Recorded {
     pub name: String,
     /// Its file.
     pub path: PathBuf,
-    store: Option<Store>,
+    /// With the executable that is to be kept if the recording is.
+    store: Option<(Store, Option<Executable>)>,
     keep: Keep,
 }
 
@@ -248,8 +249,10 @@ fn begin_recording(
             let (name, writer) = store
                 .record(kernel_name, power_on, &meta, images)
                 .with_context(|| format!("cannot record ({advice})"))?;
-            keep_executable(store, executable.as_ref(), host);
-            (name, writer, Some(store.clone()), *keep)
+            // With another --keep it is copied only once the recording is to stay.
+            let (now, later) = if *keep == Keep::All { (executable, None) } else { (None, executable) };
+            keep_executable(store, now.as_ref(), host);
+            (name, writer, Some((store.clone(), later)), *keep)
         }
         Recording::InFile { path, store: Some(store), keep } => {
             let (meta, executable) = meta_in(store, host);
@@ -326,15 +329,21 @@ fn keep_or_remove(
         result.result.packed(pack);
     }
     let tidied = match (is_kept, store) {
-        (true, Some(store)) if !config.is_explored => say_swept(&store),
-        (true, _) => Ok(()),
-        (false, store) => remove(config, &name, &path, store, result),
+        (true, Some((store, executable))) => keep_in(config, &store, executable.as_ref()),
+        (true, None) => Ok(()),
+        (false, store) => remove(config, &name, &path, store.map(|(store, _)| store), result),
     };
     if let Err(error) = tidied {
         // No fault of the guest, and nothing is lost.
         say::line(&format!("the store cannot be tidied up: {error:#}"));
     }
     Ok(())
+}
+
+/// What the store does for a recording that is kept.
+fn keep_in(config: &BootConfig, store: &Store, executable: Option<&Executable>) -> Result<()> {
+    executable.map(|executable| store.keep_executable(executable)).transpose()?;
+    if config.is_explored { Ok(()) } else { say_swept(store) }
 }
 
 /// Removes a recording that is not kept.
