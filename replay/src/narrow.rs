@@ -74,6 +74,10 @@ pub fn narrow(
                 }
                 break;
             }
+            if pair.found.machine.mark() == from {
+                // Both stand before the same disagreement with the trace.
+                return Ok(Narrowed::Recording);
+            }
         }
     }
     Ok(Narrowed::Recording)
