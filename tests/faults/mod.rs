@@ -3,6 +3,7 @@
 
 mod corrupt;
 mod disk;
+mod foreign;
 mod forged;
 mod kill;
 mod memory;
