@@ -1,4 +1,4 @@
-//! Inputs that a trace can hold and this machine cannot take: a clear refusal, never a wrong replay and never a panic.
+//! What a trace can hold and this machine cannot do: a clear refusal, never a wrong replay, a panic or a hang.
 
 use super::Place;
 use boundary::{DiskStatus, External, Icount, Input, Mark, Operator};
@@ -46,4 +46,20 @@ fn what_cannot_be_replayed_is_refused_by_name() {
         let events = place.expect(0, "trace events --kind input ./x.vkt").out;
         assert_eq!(events.lines().count(), 1, "it is shown: {events}");
     }
+}
+
+#[test]
+fn a_landmark_that_comes_at_another_place_is_a_divergence_whose_narrowing_ends() {
+    let place = Place::new();
+    place.expect(0, "boot -m 128m --trace recorded.vkt --append rounds=0 demo:");
+    let reader = TraceReader::open(&place.path("recorded.vkt")).unwrap();
+    let mut writer = TraceWriter::replace(&place.path("x.vkt"), reader.power_on(), reader.meta()).unwrap();
+    for (number, event) in reader.events().enumerate() {
+        let (mut mark, event) = event.unwrap();
+        mark.icount.0 -= if number == 0 { 100 } else { 0 };
+        writer.event(mark, &event).unwrap();
+    }
+    writer.finish(reader.ending().unwrap()).unwrap();
+    let ran = place.expect(255, "trace verify ./x.vkt");
+    ran.says("replay diverges from the trace between @0 and @").says("every replay agrees with every other");
 }

@@ -39,15 +39,20 @@ impl Place {
 
     /// A command of the program, in this place, without a terminal.
     pub fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vkernel"));
+        self.prepared(Command::new(env!("CARGO_BIN_EXE_vkernel")), line)
+    }
+
+    fn prepared(&self, mut command: Command, line: &str) -> Command {
         command.args(line.split_whitespace()).current_dir(self.directory.path());
         command.env("VKERNEL_DIR", self.path("store")).stdin(Stdio::null());
         command
     }
 
-    /// Runs the program with these words.
+    /// Runs the program with these words. What does not end is status 124.
     pub fn run(&self, line: &str) -> Ran {
-        let output = self.command(line).output().expect("the program starts");
+        let mut limited = Command::new("timeout");
+        limited.args(["-k", "10", "300", env!("CARGO_BIN_EXE_vkernel")]);
+        let output = self.prepared(limited, line).output().expect("the program starts");
         Ran::of(output, format!("VKERNEL_DIR={} vkernel {line}", self.path("store").display()))
     }
 

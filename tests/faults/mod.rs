@@ -3,7 +3,6 @@
 
 mod corrupt;
 mod disk;
-mod foreign;
 mod forged;
 mod kill;
 mod memory;
