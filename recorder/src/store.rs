@@ -264,10 +264,14 @@ impl Store {
     /// # Errors
     /// When the directory cannot be listed. A recording that cannot be read is a row that says so.
     pub fn list(&self) -> Result<Vec<Row>, StoreError> {
-        let mut rows: Vec<Row> = self.names()?.into_iter().filter_map(|name| self.row(name)).collect();
-        // Of those begun in one second the shorter name is older: `k-2` comes before `k-10`.
-        rows.sort_by(|a, b| (a.started_s, a.name.len(), &a.name).cmp(&(b.started_s, b.name.len(), &b.name)));
-        Ok(rows)
+        // Of those begun in one second the file made first is older, where the host can tell. A name cannot: another
+        // kernel's sorts anywhere, and one that was removed is free again. Else `k-2` comes before `k-10`.
+        let made = |row: &Row| row.path.symlink_metadata().and_then(|metadata| metadata.created()).ok();
+        let rows = self.names()?.into_iter().filter_map(|name| self.row(name));
+        let mut rows: Vec<_> =
+            rows.map(|row| ((row.started_s, made(&row), row.name.len(), row.name.clone()), row)).collect();
+        rows.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(rows.into_iter().map(|(_, row)| row).collect())
     }
 
     fn row(&self, name: String) -> Option<Row> {

@@ -183,3 +183,15 @@ fn the_cache_lies_beside_the_trace() {
         assert_eq!(cache_directory(Path::new(trace)), Path::new(cache));
     }
 }
+
+#[test]
+fn of_two_recordings_begun_in_one_second_the_later_one_is_the_latest() {
+    let (_directory, store) = store();
+    let mut later = String::new();
+    for kernel in ["zz-kernel", "a"] {
+        later = begin(&store, kernel, 1_795_230_855).0;
+        // Longer than the grain of a file system's clock.
+        std::thread::sleep(std::time::Duration::from_millis(30));
+    }
+    assert_eq!(store.find("latest").unwrap(), later);
+}

@@ -13,13 +13,15 @@ trap 'rm -rf "$VKERNEL_DIR"' EXIT
 mkdir "$VKERNEL_DIR/bin"
 ln -s "$program" "$VKERNEL_DIR/bin/vkernel"
 PATH=$VKERNEL_DIR/bin:$PATH
+result=$VKERNEL_DIR/result.json
 
-# pack NAME: the last recording becomes NAME-FORMAT-MODEL.vkt
+# pack NAME: the recording that result.json names becomes NAME-FORMAT-MODEL.vkt
 pack() {
-    info=$(vkernel trace info latest)
+    trace=$(sed -n 's/^  "trace": "\(.*\)",$/\1/p' "$result")
+    info=$(vkernel trace info "$trace")
     format=$(echo "$info" | sed -n 's/^by .*format \([0-9]*\)$/\1/p')
     model=$(echo "$info" | sed -n 's/^model *//p')
-    vkernel trace pack latest -o "$here/$1-$format-$model.vkt"
+    vkernel trace pack "$trace" -o "$here/$1-$format-$model.vkt"
 }
 
 # A status of 1 is what a failing guest is to give.
@@ -27,11 +29,11 @@ fails() {
     vkernel "$@" >/dev/null </dev/null && { echo "$0: vkernel $* was to fail" >&2; exit 1; } || [ $? -eq 1 ]
 }
 
-fails explore -- -m 64m demo:
+fails explore --tries 1000 --result "$result" -- -m 64m demo:
 pack race
-fails boot -m 64m --append triple demo:
+fails boot --result "$result" -m 64m --append triple demo:
 pack triple
-vkernel boot -m 64m -n 1 --append rounds=50 demo: >/dev/null </dev/null
+vkernel boot --result "$result" -m 64m -n 1 --append rounds=50 demo: >/dev/null </dev/null
 pack single
-{ printf 'typed\n'; sleep 1; } | vkernel boot -m 64m --clock host --append rounds=50 demo: >/dev/null
+{ printf 'typed\n'; sleep 1; } | vkernel boot --result "$result" -m 64m --clock host --append rounds=50 demo: >/dev/null
 pack typed

@@ -217,7 +217,7 @@ pub struct DemoArgs {
     pub seed: u64,
 
     /// Give up after so many seeds
-    #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u64).range(1..))]
     pub tries: u64,
 
     /// Runs at the same time; by default as many as the host has processors
