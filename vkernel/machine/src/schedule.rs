@@ -1,7 +1,7 @@
 //! Which vCPU runs, for how long (docs/determinism.md, "The schedule").
 //!
-//! Round robin by counts: a quantum ends at its count, at HLT, at the k-th PAUSE, or a little after an IPI was
-//! sent, and at nothing else. The lengths of the quanta are a value: all equal for seed 0, otherwise a keyed
+//! Round robin by counts: a quantum ends at its count, at HLT, at the k-th PAUSE, or when an IPI was sent, and at
+//! nothing else. With a seed it may last a little longer than the IPI: that is the IPI's latency. The lengths of the quanta are a value: all equal for seed 0, otherwise a keyed
 //! function of (seed, kind, vCPU, ordinal), so that taking one perturbation away leaves the others where they
 //! were.
 
@@ -29,10 +29,8 @@ persist!(Schedule { current, counts_left, pauses_left, ipi_counts, ordinals; ski
 /// Logarithm of the shortest perturbed quantum.
 const SHORTEST_LOG2: u32 = 4;
 
-/// Counts a vCPU still executes after it sent an IPI, before the others' turn: the time a message takes between
-/// local APICs. Not none at all: a kernel that sends one IPI to each vCPU in turn, as Linux does with physical
-/// x2APIC destinations, would let all others spin for a whole round between one and the next.
-const IPI_COUNTS: u64 = 1_000;
+/// Logarithm of the longest perturbed latency of an IPI, in counts of its sender.
+const LONGEST_IPI_LOG2: u64 = 11;
 
 /// What a perturbation applies to; part of its key.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +76,7 @@ impl Schedule {
         if !self.rules.perturb {
             self.counts_left = base;
             self.pauses_left = self.rules.pauses_per_quantum;
-            self.ipi_counts = IPI_COUNTS;
+            self.ipi_counts = 0;
             return;
         }
         // Evenly in the logarithm, from a handful of counts to twice the base: close races need short quanta,
@@ -89,8 +87,9 @@ impl Schedule {
         self.counts_left = octave + (quantum >> 32) % octave;
         let pauses = draw(self.seed, Kind::Pauses, vcpu, ordinal);
         self.pauses_left = 1 + (pauses % u64::from(2 * self.rules.pauses_per_quantum)) as u32;
-        // At once as well: the place right after the IPI is where its receiver races with its sender.
-        self.ipi_counts = draw(self.seed, Kind::Ipi, vcpu, ordinal) % (2 * IPI_COUNTS);
+        // Half of them at once: the place right after the IPI is where its receiver races with its sender.
+        let latency = draw(self.seed, Kind::Ipi, vcpu, ordinal);
+        self.ipi_counts = if latency & 1 == 0 { 0 } else { 1 << ((latency >> 1) % LONGEST_IPI_LOG2) };
     }
 
     /// The vCPU sent an IPI.
@@ -130,21 +129,10 @@ mod tests {
     }
 
     #[test]
-    fn ipis_sent_one_after_the_other_leave_in_one_quantum() {
+    fn an_ipi_ends_the_quantum() {
         let mut schedule = schedule(0);
-        for _ in 0..15 {
-            schedule.ipi_sent();
-            schedule.consume(50);
-        }
-        assert_eq!(schedule.counts_left, IPI_COUNTS - 15 * 50);
-    }
-
-    #[test]
-    fn an_ipi_near_the_end_of_a_quantum_does_not_lengthen_it() {
-        let mut schedule = schedule(0);
-        schedule.consume(schedule.counts_left - 10);
         schedule.ipi_sent();
-        assert_eq!(schedule.counts_left, 10);
+        assert_eq!(schedule.counts_left, 0);
     }
 
     #[test]
@@ -157,6 +145,6 @@ mod tests {
             })
             .collect();
         seen.sort_unstable();
-        assert!(seen[0] < IPI_COUNTS / 10 && seen[99] > 2 * IPI_COUNTS * 9 / 10, "{seen:?}");
+        assert!(seen[20] == 0 && seen[99] >= 1 << (LONGEST_IPI_LOG2 - 2), "{seen:?}");
     }
 }
