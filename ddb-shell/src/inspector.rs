@@ -85,18 +85,20 @@ impl<'a> GuestInspector<'a> {
     /// For a replay that has come to the place of a failure: keeps what is to be seen, as the live run did, if a
     /// reporter is being entered.
     pub fn look_at_failure(&mut self, machine: &Machine) {
+        if let Some(vcpu) = self.reporting_vcpu(machine) {
+            let scene = Scene::of(machine, vcpu, &self.symbols);
+            self.scenes.push((machine.mark(), scene));
+        }
+    }
+
+    /// The vCPU that is entering a reporter.
+    pub fn reporting_vcpu(&mut self, machine: &Machine) -> Option<usize> {
         let symbols = self.symbols(machine);
         let enters = |vcpu: &usize| {
             let at = symbols.function_at(machine.cpus()[*vcpu].rip);
             at.is_some_and(|at| at.offset == 0 && REPORTERS.iter().any(|(name, _)| *name == at.name))
         };
-        let vcpu = (0..machine.cpus().len())
-            .filter(enters)
-            .min_by_key(|vcpu| *vcpu != failing_vcpu(machine, symbols));
-        if let Some(vcpu) = vcpu {
-            let scene = Scene::of(machine, vcpu, symbols);
-            self.scenes.push((machine.mark(), scene));
-        }
+        (0..machine.cpus().len()).filter(enters).min_by_key(|vcpu| *vcpu != failing_vcpu(machine, symbols))
     }
 
     /// Forgets what a kernel before a reset had.

@@ -1,9 +1,12 @@
 //! The debugger's side of a machine: symbols, backtraces and reports of a stopped or failed guest.
 //!
-//! Looks at a machine and never changes it. Knows nothing of terminals and files: bytes come in, text goes out.
+//! One session ([`debugger`]) with two faces: the prompt ([`ddb`]) and the gdb server. Knows nothing of files' names: bytes come
+//! in, text goes out; of terminals only how lines are edited.
 #![forbid(unsafe_code)]
 
 pub mod backtrace;
+pub mod ddb;
+pub mod debugger;
 pub mod inspector;
 pub mod kernel;
 pub mod report;

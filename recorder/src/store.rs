@@ -133,7 +133,9 @@ impl Store {
         ImageStore::at(self.root.join("images"))
     }
 
-    pub(crate) fn root(&self) -> &Path {
+    /// The directory that it is in.
+    #[must_use]
+    pub fn root(&self) -> &Path {
         &self.root
     }
 

@@ -21,8 +21,10 @@ mod watch;
 
 pub use divergence::{Divergence, Evidence};
 pub use inspect::{Inspector, Reporter};
-pub use live::{Clock, Limit, Live, LiveOptions, Outcome};
+pub use live::{Advance, Clock, Limit, Live, LiveOptions, Outcome};
 pub use narrow::{Narrowed, narrow};
 pub use player::{Checkpoint, PlayError, Player, Progress};
-pub use timeline::{Arrival, Budget, ConsoleLog, Hit, Hits, ProgressReport, Timeline, settled};
+pub use timeline::{
+    Arrival, Budget, Condition, ConsoleLog, Hit, Hits, ProgressReport, Query, Timeline, settled,
+};
 pub use watch::{FailOn, Failure, Pattern, Watch};

@@ -193,6 +193,21 @@ impl<'a> Player<'a> {
         })
     }
 
+    /// The trace has grown since it was opened: `reader` is of the same one.
+    ///
+    /// # Errors
+    /// The trace can no longer be read.
+    pub fn extend(&mut self, reader: &TraceReader) -> Result<(), PlayError> {
+        let here = self.save()?;
+        let (last_event, damage) = extent(reader)?;
+        self.reader = reader.clone();
+        self.damage = damage;
+        self.end = reader.ending().cloned();
+        self.last = self.end.as_ref().map_or(last_event, |end| end.mark);
+        // The events behind here are read anew.
+        self.load(&here)
+    }
+
     /// The last place the trace knows.
     #[must_use]
     pub fn last_mark(&self) -> Mark {

@@ -4,7 +4,7 @@
 use boundary::{Digest, Icount, Mark};
 use machine::{EngineKind, Interrupt, Space, StopReason, StopSet, Watchpoint};
 use recorder::{ImageSet, Store, StoreRoot, TraceReader, gather_images};
-use replay::{Arrival, Budget, Hit, Player, Timeline, settled};
+use replay::{Arrival, Budget, Hit, Player, Query, Timeline, settled};
 use std::process::{Command, Stdio};
 
 /// A recording of the demonstration kernel, dying.
@@ -113,7 +113,7 @@ fn steps_back_undo_steps() {
 
 fn hits_of(timeline: &mut Timeline<'_>, stops: &StopSet, workers: usize) -> Vec<Hit> {
     let end = timeline.end();
-    let hits = timeline.all_hits(Mark::default(), end, stops, usize::MAX, workers).unwrap();
+    let hits = timeline.all_hits(Mark::default(), end, Query::new(stops).by(workers), usize::MAX).unwrap();
     assert_eq!(hits.total, hits.list.len() as u64);
     assert!(hits.list.is_sorted_by_key(|hit| hit.found));
     hits.list
@@ -126,13 +126,13 @@ fn there_and_back(timeline: &mut Timeline<'_>, stops: &StopSet) {
     assert_eq!(all, hits_of(timeline, stops, 1), "the number of workers changes what is found");
     timeline.seek(Mark::default()).unwrap();
     for hit in all.iter().take(12) {
-        let arrival = timeline.run(stops).unwrap();
+        let arrival = timeline.run(Query::new(stops)).unwrap();
         assert_eq!(arrival, Arrival::Stopped { vcpu: hit.vcpu, reason: hit.reason }, "at {}", timeline.now());
         assert_eq!(timeline.now(), hit.found);
     }
     timeline.seek(timeline.end()).unwrap();
     for hit in all.iter().rev().take(12) {
-        let arrival = timeline.run_back(stops, 2).unwrap();
+        let arrival = timeline.run_back(Query::new(stops).by(2)).unwrap();
         assert_eq!(arrival, Arrival::Stopped { vcpu: hit.vcpu, reason: hit.reason }, "at {}", timeline.now());
         assert_eq!(timeline.now().icount, hit.place.icount);
     }
@@ -174,7 +174,7 @@ fn a_watched_write_is_the_one_that_changes_the_memory() {
         Watchpoint { space: Space::Linear, address: stack, length_bytes: 8, read: false, write: true };
     let stops = StopSet { watch: vec![watch], ..StopSet::default() };
     let last = value(&timeline);
-    let arrival = timeline.run_back(&stops, 1).unwrap();
+    let arrival = timeline.run_back(Query::new(&stops)).unwrap();
     let Arrival::Stopped { vcpu, reason: StopReason::Watch { write: true, .. } } = arrival else {
         panic!("{arrival:?}")
     };

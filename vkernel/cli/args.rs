@@ -15,7 +15,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use traces::{DemoArgs, ExploreArgs, LsArgs, PinArgs, ReplayArgs, RmArgs, TraceCommand};
+use traces::{DdbArgs, DemoArgs, ExploreArgs, LsArgs, PinArgs, ReplayArgs, RmArgs, TraceCommand};
 
 /// Boots an unmodified x86-64 kernel in one Linux process, records it, and replays it bit for bit
 ///
@@ -47,6 +47,11 @@ pub enum Command {
     /// The console is printed again, and every landmark and digest is checked. The exit status is
     /// that of the recorded run if all agree.
     Replay(ReplayArgs),
+    /// Look around in a recording at the ddb prompt
+    ///
+    /// It is opened where its guest failed, else at its end. The commands and habits are those of ddb(4), with
+    /// commands that go back in time: see docs/ddb.md, or type help.
+    Ddb(DdbArgs),
     /// Look at, check or pack a recording
     #[command(subcommand)]
     Trace(TraceCommand),
@@ -101,6 +106,8 @@ pub enum Generated {
     Man,
     /// vkernel.bash, _vkernel and vkernel.fish
     Completions,
+    /// ddb.md
+    Ddb,
 }
 
 /// The whole command, for help, manual page and completions.

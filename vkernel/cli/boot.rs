@@ -3,6 +3,7 @@
 use crate::args::boot::{Clock, Engine, FailOn, Keep, OnFail};
 use crate::args::values::Limit;
 use crate::config::{BootConfig, Judgement, Recording, refuse_path};
+use crate::ddb::{self, Debuggee};
 use crate::exit::{ExitStatus, cannot_judge};
 use crate::report::{self, Failed, Inspected, SymbolSource};
 use crate::result::{ResultFile, RunResult};
@@ -10,6 +11,7 @@ use crate::say;
 use crate::text::bytes;
 use anyhow::{Context, Result};
 use boundary::{Boot, Image, PowerOn, VirtualTime, World};
+use ddb_shell::debugger::live::LiveTarget;
 use host::{Host, HostOptions};
 use machine::boot::BootError;
 use machine::{EngineKind, Interrupt, Machine};
@@ -53,8 +55,12 @@ pub fn run(config: BootConfig, result: &mut ResultFile) -> Result<ExitStatus> {
     let interrupt = Interrupt::default();
     // To a terminal driver the first ^D may only end an unfinished line; on an empty line it ends the input.
     let at_end_of_input = if config.has_built_in_init { vec![CTRL_D; 2] } else { Vec::new() };
-    let options =
-        HostOptions { at_end_of_input, interrupt: Some(interrupt.flag()), ..HostOptions::default() };
+    let options = HostOptions {
+        at_end_of_input,
+        interrupt: Some(interrupt.flag()),
+        quit_character: config.escape,
+        ..HostOptions::default()
+    };
     let mut host = Host::open(options)?;
     let clock = config.clock.unwrap_or(if host.is_live() { Clock::Host } else { Clock::Virtual });
     let images = image_set(&config);
@@ -80,16 +86,21 @@ pub fn run(config: BootConfig, result: &mut ResultFile) -> Result<ExitStatus> {
             Limit::Never => None,
         }),
         reboot: !config.no_reboot,
-        end_on_failure: config.judgement.on_fail == OnFail::Exit,
+        end_on_failure: config.judgement.on_fail != OnFail::Go,
         watch: watch(&config.judgement),
-        interrupt,
+        has_debugger: host.has_terminal(),
+        interrupt: interrupt.clone(),
     };
     let inspected = symbols.inspector(config.protocol, config.judgement.fail_on == FailOn::Warn);
     let on_report = Box::new(|machine: &Machine| say::raw(&inspected.registers(machine)));
     let ok_exit = config.judgement.ok_exit;
     let live = Live::new(machine, &mut host, &images, writer, live_options, on_report);
     let live = live.inspected_by(Box::new(&inspected));
-    let outcome = live.run(|ending| judge(ending, ok_exit).code());
+    let outcome = ddb::run_live(
+        LiveTarget::new(live, &images, engine(config.engine), interrupt.clone(), config.is_writable),
+        &Debuggee { symbols: &symbols, protocol: config.protocol, interrupt },
+        |ending| judge(ending, ok_exit).code(),
+    )?;
     drop(host);
     let status = judge(&outcome.ending, ok_exit);
     say_verdict(&outcome, status, recorded.as_ref(), &inspected);
@@ -101,7 +112,11 @@ pub fn run(config: BootConfig, result: &mut ResultFile) -> Result<ExitStatus> {
         return Ok(if status == ExitStatus::Good { ExitStatus::HostTrouble } else { status });
     }
     if let Some(recorded) = recorded {
+        let path = recorded.path.clone();
         keep_or_remove(&config, recorded, &images, status, result)?;
+        if status != ExitStatus::Good && config.judgement.on_fail == OnFail::Ddb {
+            ddb::open_at_failure(&path, images, &config)?;
+        }
     }
     Ok(status)
 }

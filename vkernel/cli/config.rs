@@ -10,7 +10,7 @@ mod recordings;
 pub use explore::{DemoConfig, ExploreConfig};
 pub use pattern::Pattern;
 pub use recordings::{
-    PackConfig, ReplayConfig, VerifyConfig, open_replay, open_trace, refuse, refuse_path, store,
+    DdbConfig, PackConfig, ReplayConfig, VerifyConfig, open_replay, open_trace, refuse, refuse_path, store,
 };
 
 use crate::args::boot::{
@@ -54,6 +54,10 @@ pub struct BootConfig {
     pub pack: Option<PathBuf>,
     /// Whether `vkernel explore` started this run, and so does what is left to do after it.
     pub is_explored: bool,
+    /// Whether a debugger may write to the guest.
+    pub is_writable: bool,
+    /// The key that opens the prompt, if it is not the terminal's own.
+    pub escape: Option<u8>,
     /// What is a failure and what follows.
     pub judgement: Judgement,
     /// End the run when the guest asks for a reset.
@@ -128,6 +132,11 @@ impl BootConfig {
     pub fn open(arguments: BootArgs) -> Result<BootConfig> {
         let BootArgs { kernel, guest, machine, recording, judgement, later: _ } = arguments;
         let no_reboot = judgement.no_reboot;
+        if judgement.on_fail == OnFail::Ddb && (recording.no_record || recording.keep == Keep::None) {
+            return Err(usage(
+                "--on-fail ddb opens the recording, and there would be none: leave out --no-record and --keep none",
+            ));
+        }
         if recording.pack.is_some() && recording.keep == Keep::None {
             return Err(usage(
                 "--pack writes what is kept, and --keep none keeps nothing: leave one of them out",
@@ -159,6 +168,8 @@ impl BootConfig {
             seed: machine.seed,
             engine: machine.engine,
             prefault: machine.prefault,
+            is_writable: machine.unprotected,
+            escape: machine.escape,
             pack: recording.pack.clone(),
             is_explored: false,
             recording: Recording::choose(recording)?,

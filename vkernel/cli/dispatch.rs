@@ -4,12 +4,15 @@ use crate::args::boot::BootArgs;
 use crate::args::traces::ExploreArgs;
 use crate::args::traces::TraceCommand;
 use crate::args::{Command, later};
-use crate::config::{BootConfig, DemoConfig, ExploreConfig, PackConfig, VerifyConfig, open_replay};
+use crate::config::{
+    BootConfig, DdbConfig, DemoConfig, ExploreConfig, PackConfig, VerifyConfig, open_replay,
+};
 use crate::exit::{ExitStatus, guarded};
 use crate::pidfile::PidFile;
 use crate::result::ResultFile;
 use crate::{
-    affinity, boot, demo, explore, generate, ls, pin, replay, rm, say, trace_events, trace_info, trace_pack,
+    affinity, boot, ddb, demo, explore, generate, ls, pin, replay, rm, say, trace_events, trace_info,
+    trace_pack,
 };
 use anyhow::Result;
 
@@ -18,6 +21,7 @@ pub fn run(command: Command) -> Result<ExitStatus> {
     match command {
         Command::Boot(arguments) => run_boot(*arguments),
         Command::Replay(arguments) => replay::run(open_replay(arguments)?),
+        Command::Ddb(arguments) => ddb::run(&DdbConfig::open(arguments)?),
         Command::Trace(command) => run_trace(command),
         Command::Ls(arguments) => ls::run(&arguments),
         Command::Rm(arguments) => rm::run(&arguments),

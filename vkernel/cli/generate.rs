@@ -48,6 +48,9 @@ pub fn run(arguments: &GenerateArgs) -> Result<ExitStatus> {
     fs::create_dir_all(directory).with_context(trouble)?;
     match arguments.what {
         Generated::Man => fs::write(directory.join("vkernel.1"), generated_man()).with_context(trouble)?,
+        Generated::Ddb => {
+            fs::write(directory.join("ddb.md"), ddb_shell::ddb::manual()).with_context(trouble)?
+        }
         Generated::Completions => {
             for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
                 let path = clap_complete::generate_to(shell, &mut completed(), "vkernel", directory);

@@ -4,6 +4,7 @@ mod affinity;
 mod args;
 mod boot;
 mod config;
+mod ddb;
 mod demo;
 mod dispatch;
 mod exit;

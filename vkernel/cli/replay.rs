@@ -6,7 +6,7 @@ use crate::exit::{ExitStatus, Refused};
 use crate::report::{self, Failed, Inspected, SymbolSource};
 use crate::say;
 use anyhow::Result;
-use boundary::{Arrival, Mark, Media, Output, Role, World};
+use boundary::{Arrival, Mark, Output, World};
 use host::{Host, HostOptions};
 use machine::Interrupt;
 use recorder::{Ending, Tail};
@@ -18,10 +18,7 @@ use std::time::{Duration, Instant};
 /// # Errors
 /// A trace that cannot be read, or a divergence.
 pub fn run(config: ReplayConfig) -> Result<ExitStatus> {
-    let images = &config.reader.power_on().boot.images;
-    let kernel = images.iter().find(|image| image.role == Role::Kernel);
-    let kernel = kernel.and_then(|kernel| config.images.image(kernel.id)).unwrap_or_default();
-    let symbols = SymbolSource::open(&config.symbols, &kernel)?;
+    let symbols = SymbolSource::open(&config.symbols, &config.kernel())?;
     let inspected = symbols.inspector(config.reader.power_on().boot.protocol, false);
     let failed_at = match config.reader.ending().map(|end| &end.ending) {
         Some(Ending::Failure { place, .. }) => Some(*place),

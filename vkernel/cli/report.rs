@@ -34,9 +34,13 @@ impl SymbolSource {
     /// Somebody who looks at a guest with these symbols: the image's, moved to where the kernel is, else those in the
     /// kernel's memory.
     pub fn inspector(&self, protocol: BootProtocol, stops_at_warnings: bool) -> Inspected<'_> {
+        Inspected(RefCell::new(self.guest_inspector(protocol, stops_at_warnings)))
+    }
+
+    /// The same for somebody who needs no sharing.
+    pub fn guest_inspector(&self, protocol: BootProtocol, stops_at_warnings: bool) -> GuestInspector<'_> {
         let is_linux = matches!(protocol, BootProtocol::LinuxBzImage | BootProtocol::LinuxElf);
-        let image = || ddb_shell::Symbols::parse(&self.image).ok();
-        Inspected(RefCell::new(GuestInspector::new(image, is_linux, stops_at_warnings)))
+        GuestInspector::new(|| ddb_shell::Symbols::parse(&self.image).ok(), is_linux, stops_at_warnings)
     }
 }
 

@@ -23,6 +23,11 @@ pub fn raw(text: &str) {
     let _ = io::stderr().write_all(lines.collect::<String>().as_bytes());
 }
 
+/// Says on one line of the terminal how far something has come. The next thing said overwrites it.
+pub fn progress(text: &str) {
+    let _ = write!(io::stderr(), "\r\x1b[K{}\r", harmless(text));
+}
+
 /// Says several lines on stderr, the first one marked as ours.
 pub fn block(text: &str) {
     line(text.trim_end());

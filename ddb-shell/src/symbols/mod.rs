@@ -141,6 +141,12 @@ impl<'data> Symbols<'data> {
         self.table.is_empty()
     }
 
+    /// How many symbols there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
     /// Whether source lines can be had.
     #[must_use]
     pub fn line_info(&self) -> LineInfo {
@@ -155,6 +161,18 @@ impl<'data> Symbols<'data> {
     #[must_use]
     pub fn function_at(&self, vaddr: u64) -> Option<Function> {
         self.table.function_at(self.link_address(vaddr))
+    }
+
+    /// The symbol at or before `vaddr`, of code or data, and how far before.
+    #[must_use]
+    pub fn nearest(&self, vaddr: u64) -> Option<(String, u64)> {
+        self.table.nearest(self.link_address(vaddr))
+    }
+
+    /// Names that begin with `prefix`, sorted, at most `limit`.
+    #[must_use]
+    pub fn names_with(&self, prefix: &str, limit: usize) -> Vec<&str> {
+        self.table.names_with(prefix, limit)
     }
 
     /// Whether `vaddr` lies in a function.
@@ -195,6 +213,10 @@ fn elf_table(file: &object::File<'_>) -> SymbolTable {
         let Ok(name) = symbol.name() else { continue };
         let is_named = !name.is_empty() && !matches!(symbol.kind(), SymbolKind::Section | SymbolKind::File);
         if !is_named || symbol.is_undefined() {
+            continue;
+        }
+        // Constants of an assembler are no places.
+        if symbol.section() == SymbolSection::Absolute {
             continue;
         }
         let in_code = match symbol.section() {

@@ -112,6 +112,10 @@ impl SymbolTable {
         self.code.is_empty() && self.data.is_empty()
     }
 
+    pub fn len(&self) -> usize {
+        self.code.len() + self.data.len()
+    }
+
     fn name(&self, entry: &Entry) -> &str {
         let start = entry.name_start as usize;
         &self.names[start..start + usize::from(entry.name_length)]
@@ -128,6 +132,29 @@ impl SymbolTable {
             offset: address - best.address,
             length_bytes: best.end - best.address,
         })
+    }
+
+    /// The symbol at or before `address`, of code or data, and how far before.
+    pub fn nearest(&self, address: u64) -> Option<(String, u64)> {
+        if let Some(function) = self.function_at(address) {
+            return Some((function.name, function.offset));
+        }
+        let last = |entries: &[Entry]| {
+            let after = entries.partition_point(|entry| entry.address <= address);
+            after.checked_sub(1).map(|index| (entries[index].address, self.name(&entries[index]).to_owned()))
+        };
+        let (at, name) = last(&self.data).into_iter().chain(last(&self.code)).max_by_key(|(at, _)| *at)?;
+        Some((name, address - at))
+    }
+
+    /// Names that begin with `prefix`, sorted, at most `limit`.
+    pub fn names_with(&self, prefix: &str, limit: usize) -> Vec<&str> {
+        let all = self.code.iter().chain(&self.data).map(|entry| self.name(entry));
+        let mut found: Vec<&str> = all.filter(|name| name.starts_with(prefix)).collect();
+        found.sort_unstable();
+        found.dedup();
+        found.truncate(limit);
+        found
     }
 
     /// Whether `address` lies in a function.
@@ -176,6 +203,14 @@ mod tests {
         let table = table();
         assert_eq!(table.function_at(0x207f).map(|function| function.length_bytes), Some(0x80));
         assert_eq!(table.function_at(0x2080), None);
+    }
+
+    #[test]
+    fn an_address_outside_functions_is_named_by_what_begins_before_it() {
+        assert_eq!(table().nearest(0x1012), Some(("outer".to_owned(), 0x12)));
+        assert_eq!(table().nearest(0x2090), Some(("variable".to_owned(), 0x10)));
+        assert_eq!(table().nearest(0xfff), None);
+        assert_eq!(table().names_with("alias", 9), ["alias_global", "alias_local"]);
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub struct ProgressReport {
 /// A recording with a cursor that moves both ways.
 pub struct Timeline<'a> {
     player: Player<'a>,
-    reader: &'a TraceReader,
+    reader: TraceReader,
     media: &'a dyn Media,
     engine: EngineKind,
     interrupt: Interrupt,
@@ -66,6 +66,34 @@ pub struct Timeline<'a> {
     workers: Vec<Player<'a>>,
     /// Told about long work.
     pub on_progress: Box<dyn FnMut(ProgressReport) + 'a>,
+}
+
+/// Whether a stop counts, by what the machine is like there: several machines may be asked at once.
+pub type Condition<'q> = &'q (dyn Fn(&Machine, u8, StopReason) -> bool + Sync);
+
+/// What a search looks for.
+#[derive(Clone, Copy)]
+pub struct Query<'q> {
+    /// Where to stop.
+    pub stops: &'q StopSet,
+    /// Which of the stops count.
+    pub condition: Condition<'q>,
+    /// How many machines search at once, where they can.
+    pub workers: usize,
+}
+
+impl<'q> Query<'q> {
+    /// Every one of these stops, searched for by one machine.
+    #[must_use]
+    pub fn new(stops: &'q StopSet) -> Query<'q> {
+        Query { stops, condition: &|_, _, _| true, workers: 1 }
+    }
+
+    /// The same search by several machines.
+    #[must_use]
+    pub fn by(self, workers: usize) -> Query<'q> {
+        Query { workers, ..self }
+    }
 }
 
 /// Counts between two looks at the checkpoints and the progress of a run.
@@ -83,7 +111,7 @@ impl<'a> Timeline<'a> {
     /// # Errors
     /// As [`Player::new`].
     pub fn new(
-        reader: &'a TraceReader,
+        reader: &TraceReader,
         media: &'a dyn Media,
         engine: EngineKind,
         interrupt: Interrupt,
@@ -93,7 +121,7 @@ impl<'a> Timeline<'a> {
         let start = player.save()?;
         Ok(Timeline {
             player,
-            reader,
+            reader: reader.clone(),
             media,
             engine,
             interrupt,
@@ -102,6 +130,17 @@ impl<'a> Timeline<'a> {
             workers: Vec::new(),
             on_progress: Box::new(|_| {}),
         })
+    }
+
+    /// The trace has grown since it was opened: `reader` is of the same one. What was passed stays passed.
+    ///
+    /// # Errors
+    /// As [`Timeline::seek`].
+    pub fn extend(&mut self, reader: &TraceReader) -> Result<(), PlayError> {
+        self.player.extend(reader)?;
+        self.reader = reader.clone();
+        self.workers.clear();
+        Ok(())
     }
 
     /// The place of the cursor.
@@ -208,22 +247,27 @@ impl<'a> Timeline<'a> {
     ///
     /// # Errors
     /// As [`Timeline::seek`].
-    pub fn run(&mut self, stops: &StopSet) -> Result<Arrival, PlayError> {
-        self.run_until(self.end(), stops)
+    pub fn run(&mut self, query: Query<'_>) -> Result<Arrival, PlayError> {
+        self.run_until(self.end(), query)
     }
 
     /// Runs forwards to the first stop behind the cursor, at most to `to`.
     ///
     /// # Errors
     /// As [`Timeline::seek`].
-    pub fn run_until(&mut self, to: Mark, stops: &StopSet) -> Result<Arrival, PlayError> {
+    pub fn run_until(&mut self, to: Mark, query: Query<'_>) -> Result<Arrival, PlayError> {
         let start = self.now();
         loop {
-            let arrival = self.advance(to.min(self.end()), stops)?;
-            // A breakpoint at the very place one starts from is where one has just been.
-            let at_start = self.now().icount == start.icount
-                && matches!(arrival, Arrival::Stopped { reason: StopReason::Execute, .. });
-            if !at_start {
+            let arrival = self.advance(to.min(self.end()), query.stops)?;
+            let is_wanted = match arrival {
+                // A breakpoint at the very place one starts from is where one has just been.
+                Arrival::Stopped { vcpu, reason } => {
+                    let at_start = self.now().icount == start.icount && reason == StopReason::Execute;
+                    !at_start && (query.condition)(&self.player.machine, vcpu, reason)
+                }
+                _ => true,
+            };
+            if is_wanted {
                 return Ok(match arrival {
                     Arrival::Reached if self.now() >= self.end() => Arrival::End,
                     other => other,
@@ -239,7 +283,7 @@ impl<'a> Timeline<'a> {
     pub fn step(&mut self, vcpu: u8) -> Result<Arrival, PlayError> {
         let counts = self.own_counts(vcpu) + 1;
         let stops = StopSet { own_counts: Some((vcpu, counts)), ..StopSet::default() };
-        match self.run(&stops)? {
+        match self.run(Query::new(&stops))? {
             Arrival::Stopped { reason: StopReason::OwnCounts, .. } => self.settle(),
             other => Ok(other),
         }
@@ -284,7 +328,7 @@ impl<'a> Timeline<'a> {
     /// Makes sure of `count` players of the same recording beside the own one.
     fn hire(&mut self, count: usize) -> Result<(), PlayError> {
         while self.workers.len() < count {
-            let worker = Player::new(self.reader, self.media, self.engine, self.interrupt.clone())?;
+            let worker = Player::new(&self.reader, self.media, self.engine, self.interrupt.clone())?;
             self.workers.push(worker);
         }
         Ok(())

@@ -4,7 +4,7 @@
 //! at once, each with a machine of its own; the order of answers is that of the recording, whatever worker
 //! was first.
 
-use super::{Arrival, ProgressReport, Timeline, settled};
+use super::{Arrival, ProgressReport, Query, Timeline, settled};
 use crate::player::{Checkpoint, PlayError, Player, Progress};
 use boundary::{Icount, Mark};
 use machine::{StopReason, StopSet};
@@ -59,10 +59,10 @@ fn scan(
     player: &mut Player<'_>,
     since: Mark,
     to: Mark,
-    stops: &StopSet,
+    query: Query<'_>,
     wanted: Wanted,
 ) -> Result<Found, PlayError> {
-    player.stops.clone_from(stops);
+    player.stops.clone_from(query.stops);
     let mut found = Found::default();
     loop {
         match player.play(to, &mut |_, _| {})? {
@@ -75,7 +75,7 @@ fn scan(
                     StopReason::Execute => settled(mark.icount),
                     _ => settled(Icount(mark.icount.0 - 1)),
                 };
-                if place < since {
+                if place < since || !(query.condition)(&player.machine, vcpu, reason) {
                     continue;
                 }
                 let rip = player.machine.cpus()[usize::from(vcpu)].rip;
@@ -108,9 +108,9 @@ impl Timeline<'_> {
     ///
     /// # Errors
     /// As [`Timeline::seek`].
-    pub fn run_back(&mut self, stops: &StopSet, workers: usize) -> Result<Arrival, PlayError> {
+    pub fn run_back(&mut self, query: Query<'_>) -> Result<Arrival, PlayError> {
         let here = self.now();
-        let (hit, interrupted) = self.last_hit(stops, workers)?;
+        let (hit, interrupted) = self.last_hit(query)?;
         let Some(hit) = hit else {
             if interrupted {
                 self.seek(here)?;
@@ -129,10 +129,10 @@ impl Timeline<'_> {
     ///
     /// # Errors
     /// As [`Timeline::seek`].
-    pub fn last_hit(&mut self, stops: &StopSet, workers: usize) -> Result<(Option<Hit>, bool), PlayError> {
+    pub fn last_hit(&mut self, query: Query<'_>) -> Result<(Option<Hit>, bool), PlayError> {
         let here = self.now();
         let gaps = self.gaps(Mark::default(), here);
-        let found = self.scan_gaps(gaps, Mark::default(), stops, Wanted::Last, workers)?;
+        let found = self.scan_gaps(gaps, Mark::default(), query, Wanted::Last)?;
         let last = found.values().rev().find_map(|found| found.hits.last().copied());
         Ok((last, last.is_none() && found.values().any(|found| !found.complete)))
     }
@@ -145,12 +145,11 @@ impl Timeline<'_> {
         &mut self,
         from: Mark,
         to: Mark,
-        stops: &StopSet,
+        query: Query<'_>,
         limit: usize,
-        workers: usize,
     ) -> Result<Hits, PlayError> {
         let gaps = self.gaps(from, to.min(self.end()));
-        let found = self.scan_gaps(gaps, from, stops, Wanted::First(limit), workers)?;
+        let found = self.scan_gaps(gaps, from, query, Wanted::First(limit))?;
         let mut hits = Hits::default();
         for found in found.into_values() {
             hits.interrupted |= !found.complete;
@@ -181,21 +180,20 @@ impl Timeline<'_> {
         &mut self,
         gaps: Vec<Gap>,
         since: Mark,
-        stops: &StopSet,
+        query: Query<'_>,
         wanted: Wanted,
-        workers: usize,
     ) -> Result<BTreeMap<Mark, Found>, PlayError> {
         let Some((first, last)) = gaps.last().zip(gaps.first()) else { return Ok(BTreeMap::new()) };
         let (begin, finish) = (first.from.mark(), last.to);
         let here = self.player.save()?;
-        let workers = workers.clamp(1, gaps.len());
+        let workers = query.workers.clamp(1, gaps.len());
         let pool = Pool {
             gaps: &gaps,
             next: AtomicUsize::new(0),
             answered: AtomicUsize::new(usize::MAX),
             found: Mutex::new(BTreeMap::new()),
             since,
-            stops,
+            query,
             wanted,
         };
         self.hire(workers - 1)?;
@@ -229,7 +227,7 @@ struct Pool<'p> {
     answered: AtomicUsize,
     found: Mutex<BTreeMap<Mark, Found>>,
     since: Mark,
-    stops: &'p StopSet,
+    query: Query<'p>,
     wanted: Wanted,
 }
 
@@ -243,7 +241,7 @@ impl Pool<'_> {
             }
             report(gap.to);
             player.load(&gap.from)?;
-            let found = scan(player, self.since, gap.to, self.stops, self.wanted)?;
+            let found = scan(player, self.since, gap.to, self.query, self.wanted)?;
             if self.wanted == Wanted::Last && !found.hits.is_empty() {
                 self.answered.fetch_min(index, Ordering::Relaxed);
             }

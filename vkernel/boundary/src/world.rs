@@ -41,6 +41,12 @@ pub trait World {
     /// Tells the person something at once, on stderr.
     fn notice(&mut self, message: &str);
 
+    /// The guest stands still from now on, or goes on: while it stands, the terminal is a debugger's, and ^C is not
+    /// for the guest.
+    fn stand_still(&mut self, stands: bool) {
+        let _ = stands;
+    }
+
     /// Whether an input can still arrive: some source is open. Without one, the clock is virtual and an
     /// idle machine without deadlines is a hang.
     fn is_live(&self) -> bool;

@@ -1,7 +1,9 @@
 //! The options of `vkernel boot`. Their doc comments are the help, the manual page and the completions.
 
 use super::later::with_later;
-use super::values::{CpuLock, Limit, cpu_lock, integer, integer32, limit, processors, ram_size};
+use super::values::{
+    CpuLock, Limit, control_character, cpu_lock, integer, integer32, limit, processors, ram_size,
+};
 use boundary::Topology;
 use clap::builder::TypedValueParser;
 use clap::{ArgAction, Args, ValueEnum, ValueHint};
@@ -128,6 +130,18 @@ pub struct MachineArgs {
     #[arg(short = 't')]
     pub precise_clock: bool,
 
+    /// Let the debugger write to the guest
+    ///
+    /// As in vkernel(7). What it writes is recorded as an operator's input, and replays.
+    #[arg(short = 'U')]
+    pub unprotected: bool,
+
+    /// The control character that stops the guest and opens the ddb prompt, as in x for ^X
+    ///
+    /// Without this option it is the terminal's quit character, usually ^\. For keyboards that have no backslash.
+    #[arg(long, value_name = "CHAR", value_parser = control_character)]
+    pub escape: Option<u8>,
+
     /// Seed of entropy and schedule
     ///
     /// The guest's entropy follows from it, and the schedule of its vCPUs. With 0 the schedule is plain round robin; any other
@@ -220,8 +234,8 @@ pub struct JudgementArgs {
     #[arg(long, value_enum, value_name = "SEVERITY", default_value = "panic")]
     pub fail_on: FailOn,
 
-    /// What to do after a failure
-    #[arg(long, value_name = "ACTION", default_value = "exit", value_parser = on_fail())]
+    /// What to do after a failure: end (exit), end and open the recording at the ddb prompt (ddb), or let the guest go on (go)
+    #[arg(long, value_enum, value_name = "ACTION", default_value = "exit", hide_possible_values = true)]
     pub on_fail: OnFail,
 
     /// End the run, as failed, at this guest time or number of instructions
@@ -256,14 +270,10 @@ pub struct LaterArgs {
     pub network: Vec<String>,
     #[arg(short = 'i', value_name = "FILE", hide = true, action = ArgAction::Append)]
     pub memory_image: Vec<PathBuf>,
-    #[arg(short = 'U', hide = true)]
-    pub unprotected: bool,
     #[arg(long, value_name = "ADDR", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub gdb: Option<String>,
     #[arg(long, value_name = "EVENT", hide = true, action = ArgAction::Append)]
     pub stop_at: Vec<String>,
-    #[arg(long, value_name = "CHAR", hide = true)]
-    pub escape: Option<String>,
 }
 
 /// A boot protocol.
@@ -330,6 +340,8 @@ pub enum FailOn {
 pub enum OnFail {
     /// The run ends.
     Exit,
+    /// The run ends, and its recording is opened at the ddb prompt, where it failed.
+    Ddb,
     /// The guest goes on, but the exit status is that of the failure.
     Go,
 }
@@ -337,8 +349,4 @@ pub enum OnFail {
 /// Parses an engine.
 pub fn engine() -> impl TypedValueParser<Value = Engine> {
     with_later("jit", "use interp")
-}
-
-fn on_fail() -> impl TypedValueParser<Value = OnFail> {
-    with_later("ddb", "use exit; the recording stays")
 }

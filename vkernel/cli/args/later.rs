@@ -8,8 +8,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use std::ffi::OsString;
 
 /// Subcommands to come, and what each is for.
-pub const SUBCOMMANDS: [(&str, &str); 5] = [
-    ("ddb", "the debugger"),
+pub const SUBCOMMANDS: [(&str, &str); 4] = [
     ("gdb", "the gdb server"),
     ("minimize", "reducing a failing schedule"),
     ("first", "finding the first instruction at which an expression holds"),
@@ -44,8 +43,7 @@ pub fn refuse_options(options: &LaterArgs) -> anyhow::Result<()> {
 
 /// The first of them, and what to do until it is built.
 fn asked_for(options: &LaterArgs) -> Option<(&'static str, &'static str)> {
-    let LaterArgs { disk, cow_disk, cdrom, network, memory_image, unprotected, gdb, stop_at, escape } =
-        options;
+    let LaterArgs { disk, cow_disk, cdrom, network, memory_image, gdb, stop_at } = options;
     let initrd = ": put the files into an initrd (--initrd DIR)";
     let recorded = ": the boot is recorded all the same, so nothing is lost until it is";
     let known = [
@@ -58,14 +56,8 @@ fn asked_for(options: &LaterArgs) -> Option<(&'static str, &'static str)> {
             "-i (memory image file)",
             ": leave it out, -m alone gives the guest its memory",
         ),
-        (
-            *unprotected,
-            "-U (writes to the kernel's memory)",
-            ": leave it out, nothing protects a guest from itself",
-        ),
         (gdb.is_some(), "--gdb", recorded),
         (!stop_at.is_empty(), "--stop-at", recorded),
-        (escape.is_some(), "--escape", ": it belongs to the debugger, which is to come"),
     ];
     known.into_iter().find(|(given, ..)| *given).map(|(_, option, instead)| (option, instead))
 }

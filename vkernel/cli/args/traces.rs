@@ -41,6 +41,28 @@ pub struct ImageArgs {
     pub files: Vec<PathBuf>,
 }
 
+/// The arguments of `vkernel ddb`.
+#[derive(Args, Clone, Debug)]
+pub struct DdbArgs {
+    #[command(flatten)]
+    pub replay: ReplayArgs,
+
+    /// Open it at this place instead
+    ///
+    /// @12345 (instructions since power-on), @45%, @1.25s (guest time), @start, @end, @fail, or
+    /// @/regular expression/: when the console had printed it.
+    #[arg(long, value_name = "PLACE")]
+    pub at: Option<String>,
+
+    /// Execute the commands of this file first; may be repeated
+    #[arg(short = 'x', long = "commands", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+
+    /// Execute this command first, after those of -x; may be repeated
+    #[arg(short = 'e', long = "execute", value_name = "COMMAND", allow_hyphen_values = true)]
+    pub commands: Vec<String>,
+}
+
 /// `vkernel trace ...`
 #[derive(Subcommand, Debug)]
 pub enum TraceCommand {

@@ -180,6 +180,17 @@ pub fn place(text: &str) -> Result<Mark, String> {
     Ok(Mark { icount: Icount(decimal(icount)?), seq })
 }
 
+/// A control character, by the letter that is typed with Ctrl: `x` or `^x`.
+pub fn control_character(text: &str) -> Result<u8, String> {
+    let letter = text.strip_prefix('^').filter(|rest| !rest.is_empty()).unwrap_or(text);
+    match letter.to_ascii_uppercase().as_bytes() {
+        [letter @ b'@'..=b'_'] => Ok(letter & 0x1f),
+        _ => Err(format!(
+            "`{text}` is no letter that is typed with Ctrl: give one of A to Z, or one of @ [ \\ ] ^ _"
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,6 +278,17 @@ mod tests {
         for text in ["", "@", "@x", "@1+", "@1+2+3", "@0x10", "@-1", "@1+4294967296"] {
             assert!(place(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn control_characters_are_their_letters() {
+        assert_eq!((control_character("x"), control_character("^X")), (Ok(24), Ok(24)));
+        assert_eq!((control_character("^"), control_character("\\")), (Ok(30), Ok(28)));
+        assert!(
+            control_character("xy").is_err()
+                && control_character("").is_err()
+                && control_character("1").is_err()
+        );
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! Recordings that arguments name: the store, the trace, and the images that the trace needs.
 
 use crate::args::boot::Engine;
-use crate::args::traces::{ImageArgs, ReplayArgs, TracePackArgs, TraceVerifyArgs};
+use crate::args::traces::{DdbArgs, ImageArgs, ReplayArgs, TracePackArgs, TraceVerifyArgs};
 use crate::exit::usage;
 use crate::other_model;
 use anyhow::{Context, Result};
+use boundary::{Media, Role};
+use ddb_shell::debugger::place::Place;
 use recorder::{
     Attachment, AttachmentKind, ImageSet, Store, StoreError, StoreRoot, TraceError, TraceReader,
     gather_images,
 };
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::{env, io};
 
 /// All that `vkernel replay` runs with.
@@ -23,6 +26,47 @@ pub struct ReplayConfig {
     pub engine: Engine,
     /// Files of symbols; each is there and can be read.
     pub symbols: Vec<PathBuf>,
+}
+
+impl ReplayConfig {
+    /// The kernel's file; nothing if the recording has none.
+    pub fn kernel(&self) -> Arc<Vec<u8>> {
+        let images = &self.reader.power_on().boot.images;
+        let kernel = images.iter().find(|image| image.role == Role::Kernel);
+        kernel.and_then(|kernel| self.images.image(kernel.id)).unwrap_or_default()
+    }
+}
+
+/// All that `vkernel ddb` runs with.
+#[derive(Debug)]
+pub struct DdbConfig {
+    /// What to look at.
+    pub replay: ReplayConfig,
+    /// Where to open it.
+    pub at: Option<Place>,
+    /// What to execute first.
+    pub commands: Vec<String>,
+}
+
+impl DdbConfig {
+    /// Opens a trace and reads the files of commands.
+    ///
+    /// # Errors
+    /// When there is no such trace or file, or the place is none.
+    pub fn open(arguments: DdbArgs) -> Result<DdbConfig> {
+        let place = |text: &String| {
+            ddb_shell::debugger::place::parse(text).map_err(|error| usage(format!("--at: {error}")))
+        };
+        let at = arguments.at.as_ref().map(place).transpose()?;
+        let mut commands = Vec::new();
+        for file in &arguments.files {
+            let lines = crate::ddb::commands_of(file)
+                .map_err(|error| usage(format!("-x {}: {error}", file.display())))?;
+            commands.extend(lines);
+        }
+        commands.extend(arguments.commands);
+        Ok(DdbConfig { replay: open_replay(arguments.replay)?, at, commands })
+    }
 }
 
 /// All that `vkernel trace verify` runs with.

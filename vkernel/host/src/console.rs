@@ -46,7 +46,7 @@ impl ConsoleInput {
     }
 
     /// Takes over what stdin is; puts a terminal into raw mode.
-    pub(crate) fn open(stdin: BorrowedFd<'_>) -> Result<ConsoleInput, HostError> {
+    pub(crate) fn open(stdin: BorrowedFd<'_>, quit_character: Option<u8>) -> Result<ConsoleInput, HostError> {
         let fail = |source| HostError::Stdin { source };
         let file = match stdin.try_clone_to_owned() {
             Ok(fd) => File::from(fd),
@@ -62,7 +62,8 @@ impl ConsoleInput {
         if kind.is_file() {
             input.ready = read_file(file)?;
         } else if io::IsTerminal::is_terminal(&file) {
-            let terminal = Terminal::open(file.into()).map_err(|source| HostError::Terminal { source })?;
+            let terminal = Terminal::open(file.into(), quit_character)
+                .map_err(|source| HostError::Terminal { source })?;
             input.source = Source::Terminal(terminal);
         } else {
             input.source = Source::Stream(file.into());

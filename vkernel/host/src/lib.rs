@@ -10,6 +10,7 @@ mod clock;
 mod console;
 mod error;
 pub mod initrd;
+mod keyboard;
 mod live;
 pub mod media;
 #[expect(unsafe_code, reason = "signal handlers can be installed in no other way")]
@@ -21,5 +22,6 @@ mod terminal;
 mod live_tests;
 
 pub use error::HostError;
+pub use keyboard::read_key;
 pub use live::{Host, HostOptions};
 pub use signal::number as signal_number;

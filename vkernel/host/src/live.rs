@@ -2,7 +2,7 @@
 //!
 //! Signals, as in vkernel(7): SIGTERM presses the guest's power button the first time and ends the run the
 //! second time, or when the guest has not shut down after a while; SIGINT and SIGHUP end it; SIGQUIT (`^\` at the terminal) asks for a report; SIGWINCH is a new
-//! window size. Left out: the ddb prompt, which is the command line's, and networks and disks.
+//! window size. While a debugger has the terminal, ^C and `^\` are its own. Left out: networks and disks.
 
 use crate::clock::Clock;
 use crate::console::{ConsoleInput, ConsoleOutput, OutputEnded};
@@ -26,6 +26,8 @@ pub struct HostOptions {
     /// Whether the outside may change the machine: console input, window sizes, the power button. Off for a
     /// replay, where stdin and the terminal are left alone and SIGTERM ends the run the first time.
     pub inputs: bool,
+    /// The control character that raises SIGQUIT, if it is not the terminal's own.
+    pub quit_character: Option<u8>,
     /// Typed to the guest when stdin ends. Empty for nothing: most guests are better left alone.
     pub at_end_of_input: Vec<u8>,
     /// Raised by every signal, from within its handler, so that a running machine comes back at once. It is
@@ -46,6 +48,7 @@ impl Default for HostOptions {
         };
         HostOptions {
             inputs: true,
+            quit_character: None,
             at_end_of_input: Vec::new(),
             interrupt: None,
             shutdown_grace: Duration::from_secs(10),
@@ -85,8 +88,11 @@ impl Host {
     pub fn open(options: HostOptions) -> Result<Host, HostError> {
         let signals = Signals::open(options.interrupt.clone())?;
         let output = ConsoleOutput::open(io::stdout().as_fd())?;
-        let input =
-            if options.inputs { ConsoleInput::open(io::stdin().as_fd())? } else { ConsoleInput::none() };
+        let input = if options.inputs {
+            ConsoleInput::open(io::stdin().as_fd(), options.quit_character)?
+        } else {
+            ConsoleInput::none()
+        };
         let mut host = Host {
             input,
             output,
@@ -232,6 +238,24 @@ impl World for Host {
         self.wait(if arrivals.is_empty() { wait } else { Duration::ZERO });
         self.collect(&mut arrivals);
         arrivals
+    }
+
+    fn stand_still(&mut self, stands: bool) {
+        if stands {
+            crate::terminal::restore_and_hold();
+            return;
+        }
+        crate::terminal::release();
+        self.take_terminal_over();
+        // ^C and ^\ in the meantime were for the debugger.
+        let mut arrivals = Vec::new();
+        self.collect(&mut arrivals);
+        let is_for_debugger = |arrival: &Arrival| match arrival {
+            Arrival::Report => true,
+            Arrival::Stop { signal, .. } => i32::from(*signal) == libc::SIGINT,
+            _ => false,
+        };
+        self.ready.extend(arrivals.into_iter().filter(|arrival| !is_for_debugger(arrival)));
     }
 
     fn emit(&mut self, output: &Output) {

@@ -85,14 +85,16 @@ pub(crate) struct WindowSize {
 #[derive(Debug)]
 pub(crate) struct Terminal {
     fd: OwnedFd,
+    /// What raises SIGQUIT, if not what the user's modes say.
+    quit_character: Option<u8>,
 }
 
 impl Terminal {
     /// Takes a terminal over. In the background it is left alone until [`Terminal::take_over`] finds itself
     /// in the foreground.
-    pub(crate) fn open(fd: OwnedFd) -> io::Result<Terminal> {
+    pub(crate) fn open(fd: OwnedFd, quit_character: Option<u8>) -> io::Result<Terminal> {
         restore_at_the_end();
-        let terminal = Terminal { fd };
+        let terminal = Terminal { fd, quit_character };
         terminal.take_over()?;
         Ok(terminal)
     }
@@ -109,7 +111,7 @@ impl Terminal {
                 None => attributes(fd)?,
             };
             shared.entered = Some(Entered { fd, original });
-            set_attributes(fd, &raw_mode(original))
+            set_attributes(fd, &raw_mode(original, self.quit_character))
         })
     }
 
@@ -216,7 +218,7 @@ fn set_attributes(fd: RawFd, attributes: &libc::termios) -> io::Result<()> {
 }
 
 /// The guest's modes, made from the user's.
-fn raw_mode(original: libc::termios) -> libc::termios {
+fn raw_mode(original: libc::termios, quit_character: Option<u8>) -> libc::termios {
     let mut raw = original;
     raw.c_iflag &= !(libc::IGNBRK
         | libc::BRKINT
@@ -232,7 +234,7 @@ fn raw_mode(original: libc::termios) -> libc::termios {
     // NOFLSH: ^\ must not throw away output that the terminal has not shown yet.
     raw.c_lflag |= libc::ISIG | libc::NOFLSH;
     raw.c_cflag = (raw.c_cflag & !(libc::CSIZE | libc::PARENB)) | libc::CS8;
-    let quit = original.c_cc[libc::VQUIT];
+    let quit = quit_character.unwrap_or(original.c_cc[libc::VQUIT]);
     raw.c_cc = [libc::_POSIX_VDISABLE; libc::NCCS];
     raw.c_cc[libc::VQUIT] = quit;
     raw.c_cc[libc::VMIN] = 1;

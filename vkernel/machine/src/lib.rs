@@ -27,7 +27,7 @@ pub use describe::power_on;
 pub use engine::EngineKind;
 pub use lockstep::Mismatch;
 pub use machine::{Event, Exit, Interrupt, Machine};
-pub use peek::PeekError;
+pub use peek::{PeekError, WalkStep};
 pub use saved::Saved;
 pub use stop::{Space, StopReason, StopSet, Watchpoint};
 

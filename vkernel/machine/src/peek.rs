@@ -64,7 +64,41 @@ fn level_name(level: u8) -> &'static str {
     }
 }
 
+/// One entry that a walk through page tables read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WalkStep {
+    /// 1 for a page table, 4 for the top of 4-level paging.
+    pub level: u8,
+    /// Where the entry lies; `None` for a PDPTE that the processor holds in a register.
+    pub paddr: Option<u64>,
+    /// The entry.
+    pub entry: u64,
+    /// Whether it maps a page, rather than leading to another table.
+    pub is_leaf: bool,
+}
+
+impl WalkStep {
+    /// What the manual calls it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        level_name(self.level)
+    }
+}
+
 impl Machine {
+    /// Every entry that `vcpu`'s page tables have for the linear address `vaddr`, from the top, and where they lead.
+    /// Empty without paging.
+    ///
+    /// # Errors
+    /// Says which level maps nothing; the entries before it are there.
+    #[must_use]
+    pub fn page_walk(&self, vcpu: usize, vaddr: u64) -> (Vec<WalkStep>, Result<u64, PeekError>) {
+        let mut steps = Vec::new();
+        let Some(cpu) = self.cpus().get(vcpu) else { return (steps, Err(PeekError::NoSuchVcpu(vcpu))) };
+        let outcome = walk(cpu, &self.system().mem, vaddr, &mut |step| steps.push(step));
+        (steps, outcome)
+    }
+
     /// Reads memory as `vcpu` sees it at the linear address `vaddr`.
     ///
     /// # Errors
@@ -88,7 +122,7 @@ impl Machine {
     /// Says which level maps nothing.
     pub fn physical_address(&self, vcpu: usize, vaddr: u64) -> Result<u64, PeekError> {
         let cpu = self.cpus().get(vcpu).ok_or(PeekError::NoSuchVcpu(vcpu))?;
-        walk(cpu, &self.system().mem, vaddr)
+        walk(cpu, &self.system().mem, vaddr, &mut |_| {})
     }
 }
 
@@ -97,7 +131,7 @@ fn peek_virtual(cpu: &Vcpu, mem: &Memory, vaddr: u64, into: &mut [u8]) -> Result
     while done < into.len() {
         let at = vaddr.wrapping_add(done as u64);
         let length = bytes_left_in_page(at).min(into.len() - done);
-        let paddr = walk(cpu, mem, at)?;
+        let paddr = walk(cpu, mem, at, &mut |_| {})?;
         peek_physical(mem, paddr, &mut into[done..done + length])?;
         done += length;
     }
@@ -122,8 +156,11 @@ fn bytes_left_in_page(address: u64) -> usize {
     PAGE_BYTES - address as usize % PAGE_BYTES
 }
 
+/// Told about every entry.
+type Seen<'s> = &'s mut dyn FnMut(WalkStep);
+
 /// The physical address of `vaddr`.
-fn walk(cpu: &Vcpu, mem: &Memory, vaddr: u64) -> Result<u64, PeekError> {
+fn walk(cpu: &Vcpu, mem: &Memory, vaddr: u64, seen: Seen<'_>) -> Result<u64, PeekError> {
     let is_long = cpu.is_long_mode();
     if is_long && !Vcpu::is_canonical(vaddr) {
         return Err(PeekError::NotCanonical { vaddr });
@@ -133,27 +170,30 @@ fn walk(cpu: &Vcpu, mem: &Memory, vaddr: u64) -> Result<u64, PeekError> {
         return Ok(vaddr);
     }
     if is_long {
-        return walk_wide(mem, vaddr, cpu.cr3 & FRAME, 4);
+        return walk_wide(mem, vaddr, cpu.cr3 & FRAME, 4, seen);
     }
     if cpu.cr4 & cr4::PAE == 0 {
-        return walk_legacy(cpu, mem, vaddr);
+        return walk_legacy(cpu, mem, vaddr, seen);
     }
     // Outside long mode the processor uses the PDPTEs it loaded with CR3, whatever memory holds now.
     let pdpte = cpu.pdptes[(vaddr >> 30) as usize & 3];
+    seen(WalkStep { level: 3, paddr: None, entry: pdpte, is_leaf: false });
     if pdpte & PRESENT == 0 {
         return Err(PeekError::NotPresent { vaddr, level: 3, entry: pdpte });
     }
-    walk_wide(mem, vaddr, pdpte & FRAME, 2)
+    walk_wide(mem, vaddr, pdpte & FRAME, 2, seen)
 }
 
 /// From a table of 64-bit entries down.
-fn walk_wide(mem: &Memory, vaddr: u64, table: u64, top_level: u8) -> Result<u64, PeekError> {
+fn walk_wide(mem: &Memory, vaddr: u64, table: u64, top_level: u8, seen: Seen<'_>) -> Result<u64, PeekError> {
     let mut table = table;
     let mut level = top_level;
     loop {
         let span_bits = 12 + 9 * u32::from(level - 1);
-        let entry = read_entry::<8>(mem, vaddr, table + (vaddr >> span_bits & 0x1ff) * 8, level)?;
-        if level == 1 || (level < 4 && entry & LARGE != 0) {
+        let paddr = table + (vaddr >> span_bits & 0x1ff) * 8;
+        let is_leaf = |entry: u64| level == 1 || (level < 4 && entry & LARGE != 0);
+        let entry = read_entry::<8>(mem, vaddr, paddr, level, &is_leaf, seen)?;
+        if is_leaf(entry) {
             let offset_mask = (1 << span_bits) - 1;
             return Ok(entry & FRAME & !offset_mask | vaddr & offset_mask);
         }
@@ -163,23 +203,33 @@ fn walk_wide(mem: &Memory, vaddr: u64, table: u64, top_level: u8) -> Result<u64,
 }
 
 /// 32-bit paging, with 4 MiB pages of up to 40 physical address bits.
-fn walk_legacy(cpu: &Vcpu, mem: &Memory, vaddr: u64) -> Result<u64, PeekError> {
+fn walk_legacy(cpu: &Vcpu, mem: &Memory, vaddr: u64, seen: Seen<'_>) -> Result<u64, PeekError> {
     let directory = cpu.cr3 & 0xffff_f000;
-    let pde = read_entry::<4>(mem, vaddr, directory + (vaddr >> 22) * 4, 2)?;
-    if pde & LARGE != 0 && cpu.cr4 & cr4::PSE != 0 {
+    let is_large = |pde: u64| pde & LARGE != 0 && cpu.cr4 & cr4::PSE != 0;
+    let pde = read_entry::<4>(mem, vaddr, directory + (vaddr >> 22) * 4, 2, &is_large, seen)?;
+    if is_large(pde) {
         return Ok(pde & 0xffc0_0000 | (pde >> 13 & 0xff) << 32 | vaddr & 0x3f_ffff);
     }
-    let pte = read_entry::<4>(mem, vaddr, (pde & 0xffff_f000) + (vaddr >> 12 & 0x3ff) * 4, 1)?;
+    let paddr = (pde & 0xffff_f000) + (vaddr >> 12 & 0x3ff) * 4;
+    let pte = read_entry::<4>(mem, vaddr, paddr, 1, &|_| true, seen)?;
     Ok(pte & 0xffff_f000 | vaddr & 0xfff)
 }
 
 /// Reads an entry of `BYTES` bytes that must be present.
-fn read_entry<const BYTES: usize>(mem: &Memory, vaddr: u64, paddr: u64, level: u8) -> Result<u64, PeekError> {
+fn read_entry<const BYTES: usize>(
+    mem: &Memory,
+    vaddr: u64,
+    paddr: u64,
+    level: u8,
+    is_leaf: &dyn Fn(u64) -> bool,
+    seen: Seen<'_>,
+) -> Result<u64, PeekError> {
     let mut bytes = [0; 8];
     if !mem.read(paddr, &mut bytes[..BYTES]) {
         return Err(PeekError::TableNotRam { vaddr, level, paddr });
     }
     let entry = u64::from_le_bytes(bytes);
+    seen(WalkStep { level, paddr: Some(paddr), entry, is_leaf: is_leaf(entry) });
     if entry & PRESENT == 0 {
         return Err(PeekError::NotPresent { vaddr, level, entry });
     }
@@ -194,6 +244,10 @@ mod tests {
     /// RAM of 16 MiB and a vCPU without paging.
     fn bench() -> (Vcpu, Memory) {
         (Vcpu::new(0), Memory::new(16 << 20))
+    }
+
+    fn translate(cpu: &Vcpu, mem: &Memory, vaddr: u64) -> Result<u64, PeekError> {
+        walk(cpu, mem, vaddr, &mut |_| {})
     }
 
     fn put(mem: &mut Memory, paddr: u64, entry: u64) {
@@ -246,9 +300,13 @@ mod tests {
     fn large_pages_of_2_mib_and_1_gib_are_followed() {
         let (cpu, mut mem) = long_mode();
         put(&mut mem, 0x3008, 0x40_0000 | LARGE | PRESENT);
-        assert_eq!(walk(&cpu, &mem, TOP + 0x20_0000 + 0x1_2345), Ok(0x41_2345));
+        assert_eq!(translate(&cpu, &mem, TOP + 0x20_0000 + 0x1_2345), Ok(0x41_2345));
+        let mut levels = Vec::new();
+        let seen = &mut |step: WalkStep| levels.push((step.level, step.is_leaf));
+        assert!(walk(&cpu, &mem, TOP + 0x20_0000, seen).is_ok());
+        assert_eq!(levels, [(4, false), (3, false), (2, true)]);
         put(&mut mem, 0x2000 + 0x1ff * 8, 0x4000_0000 | LARGE | PRESENT);
-        assert_eq!(walk(&cpu, &mem, 0xffff_ffff_c123_4567), Ok(0x4123_4567));
+        assert_eq!(translate(&cpu, &mem, 0xffff_ffff_c123_4567), Ok(0x4123_4567));
     }
 
     #[test]
@@ -264,14 +322,14 @@ mod tests {
             error.to_string(),
             "0xffffffff80001000 is not mapped: the PTE (level 1) is 0xdead0000, not present"
         );
-        let level = |vaddr| match walk(&cpu, &mem, vaddr) {
+        let level = |vaddr| match translate(&cpu, &mem, vaddr) {
             Err(PeekError::NotPresent { level, .. }) => level,
             other => panic!("{other:?}"),
         };
         assert_eq!(level(TOP + 0x20_0000), 2);
         assert_eq!(level(0xffff_ffff_c000_0000), 3);
         assert_eq!(level(0), 4);
-        assert_eq!(walk(&cpu, &mem, 1 << 47), Err(PeekError::NotCanonical { vaddr: 1 << 47 }));
+        assert_eq!(translate(&cpu, &mem, 1 << 47), Err(PeekError::NotCanonical { vaddr: 1 << 47 }));
     }
 
     #[test]
@@ -284,12 +342,15 @@ mod tests {
         );
         put(&mut mem, 0x3000, 0xb_8001);
         assert_eq!(
-            walk(&cpu, &mem, TOP),
+            translate(&cpu, &mem, TOP),
             Err(PeekError::TableNotRam { vaddr: TOP, level: 1, paddr: 0xb_8000 })
         );
         cpu.cr3 = FRAME;
         let top = FRAME + 0x1ff * 8;
-        assert_eq!(walk(&cpu, &mem, TOP), Err(PeekError::TableNotRam { vaddr: TOP, level: 4, paddr: top }));
+        assert_eq!(
+            translate(&cpu, &mem, TOP),
+            Err(PeekError::TableNotRam { vaddr: TOP, level: 4, paddr: top })
+        );
     }
 
     #[test]
@@ -301,13 +362,13 @@ mod tests {
         put_narrow(&mut mem, 0x1000 + 0x300 * 4, 0x2001);
         put_narrow(&mut mem, 0x2000 + 4, 0x7001);
         put_narrow(&mut mem, 0x1000 + 0x301 * 4, 0x40_0081);
-        assert_eq!(walk(&cpu, &mem, 0xc000_1abc), Ok(0x7abc));
-        assert_eq!(walk(&cpu, &mem, 0xc041_2345), Ok(0x41_2345));
+        assert_eq!(translate(&cpu, &mem, 0xc000_1abc), Ok(0x7abc));
+        assert_eq!(translate(&cpu, &mem, 0xc041_2345), Ok(0x41_2345));
         let absent = PeekError::NotPresent { vaddr: 0xc000_2000, level: 1, entry: 0 };
-        assert_eq!(walk(&cpu, &mem, 0xc000_2000), Err(absent));
+        assert_eq!(translate(&cpu, &mem, 0xc000_2000), Err(absent));
         cpu.cr4 &= !cr4::PSE;
         assert_eq!(
-            walk(&cpu, &mem, 0xc040_0000),
+            translate(&cpu, &mem, 0xc040_0000),
             Err(PeekError::NotPresent { vaddr: 0xc040_0000, level: 1, entry: 0 })
         );
     }
@@ -319,9 +380,9 @@ mod tests {
         cpu.cr4 |= cr4::PAE;
         cpu.pdptes[3] = 0x2001;
         put(&mut mem, 0x2000 + 8, 0x40_0000 | LARGE | PRESENT);
-        assert_eq!(walk(&cpu, &mem, 0xc020_0010), Ok(0x40_0010));
+        assert_eq!(translate(&cpu, &mem, 0xc020_0010), Ok(0x40_0010));
         assert_eq!(
-            walk(&cpu, &mem, 0x1000),
+            translate(&cpu, &mem, 0x1000),
             Err(PeekError::NotPresent { vaddr: 0x1000, level: 3, entry: 0 })
         );
     }

@@ -1,11 +1,14 @@
 //! The live end of a timeline: drives a machine beside the real world, and writes down what passes.
 
+mod ending;
+
 use crate::inspect::{Blind, Inspector, Search};
 use crate::silence::{Moment, Silence};
 use crate::watch::{Failure, Watch};
-use boundary::{Arrival, Icount, Input, Mark, Media, Note, Output, PowerEvent, VirtualTime, World};
-use machine::{Event, Exit, Interrupt, Machine, Mismatch, StopSet};
-use recorder::{ConsoleState, End, Ending, FailureKind, TraceError, TraceWriter};
+use boundary::{Arrival, Icount, Input, Mark, Media, Note, Operator, Output, PowerEvent, VirtualTime, World};
+use machine::{Event, Exit, Interrupt, Machine, Mismatch, StopReason, StopSet};
+use recorder::{ConsoleState, Ending, FailureKind, TraceError, TraceWriter};
+use std::path::Path;
 use std::time::Duration;
 
 /// How guest time relates to the host's.
@@ -63,6 +66,24 @@ pub struct Outcome {
     pub trace_trouble: Option<TraceError>,
 }
 
+/// Why a live run returned to whoever drives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advance {
+    /// It is over, for a reason that [`Live::finish`] gives.
+    Ended,
+    /// At a stop.
+    Stopped {
+        /// The vCPU that met it.
+        vcpu: u8,
+        /// Which.
+        reason: StopReason,
+    },
+    /// At the place asked for.
+    Reached,
+    /// Somebody at the terminal asks for the debugger.
+    Asked,
+}
+
 /// How a live run is to go.
 #[derive(Debug)]
 pub struct LiveOptions {
@@ -76,6 +97,8 @@ pub struct LiveOptions {
     pub end_on_failure: bool,
     /// What is a failure.
     pub watch: Watch,
+    /// Whether [`Live::advance`] is to return when somebody asks, rather than print a report.
+    pub has_debugger: bool,
     /// What the host raises to be looked at.
     pub interrupt: Interrupt,
 }
@@ -110,6 +133,14 @@ pub struct Live<'a> {
     /// Resets since the console last said something, and how long it was then.
     silent_resets: u32,
     printed_at_reset_bytes: u64,
+    /// Somebody asks for the debugger.
+    is_asked: bool,
+    /// Host time at which whoever drives this was returned to.
+    left_ns: Option<u64>,
+    /// Why it ended, once it has.
+    finale: Option<Ending>,
+    triple_fault: Option<boundary::TripleFault>,
+    mismatch: Option<Box<Mismatch>>,
 }
 
 impl<'a> Live<'a> {
@@ -146,6 +177,11 @@ impl<'a> Live<'a> {
             silence: Silence::default(),
             silent_resets: 0,
             printed_at_reset_bytes: 0,
+            is_asked: false,
+            left_ns: None,
+            finale: None,
+            triple_fault: None,
+            mismatch: None,
         }
     }
 
@@ -157,52 +193,113 @@ impl<'a> Live<'a> {
 
     /// Runs to the end and finishes the trace. `judge` says the exit status of an ending.
     pub fn run(mut self, judge: impl FnOnce(&Ending) -> u8) -> Outcome {
-        let mut triple_fault = None;
-        let mut mismatch = None;
-        let ending = loop {
-            if let Some(ending) = self.look_outside(Duration::ZERO) {
-                break ending;
-            }
-            self.find_reporters();
-            let exit = self.machine.run(self.until(), &self.stops, &self.options.interrupt);
-            self.options.interrupt.clear();
-            self.drain();
-            if let Exit::Stop { vcpu, rip, .. } = exit {
-                self.entered(usize::from(vcpu), rip);
-            }
-            // Not where a signal or a full buffer made it return: equal runs must end at equal places.
-            let is_derived = matches!(exit, Exit::Budget | Exit::Idle { .. } | Exit::Power(_));
-            if let Some(ending) = self.failed().filter(|_| is_derived) {
-                break ending;
-            }
-            match exit {
-                Exit::Budget => self.digest_if_due(),
-                Exit::Output | Exit::Interrupted | Exit::Stop { .. } => {}
-                Exit::Idle { next_deadline } => {
-                    if let Some(ending) = self.idle(next_deadline) {
-                        break ending;
-                    }
+        let nothing = StopSet::default();
+        while self.advance(&nothing, None) != Advance::Ended {}
+        self.finish(judge)
+    }
+
+    /// Runs on to the first of `stops`, to `until`, to the end, or until somebody asks for the debugger. Guest time
+    /// stands still from then until this is called again, and all that has passed is in the trace.
+    pub fn advance(&mut self, stops: &StopSet, until: Option<Mark>) -> Advance {
+        if let Some(left_ns) = self.left_ns.take() {
+            self.host_origin_ns += self.world.monotonic_ns() - left_ns;
+            self.world.stand_still(false);
+        }
+        while self.finale.is_none() {
+            match self.slice(stops, until) {
+                Ok(None) => {}
+                Ok(Some(advance)) => {
+                    self.left_ns = Some(self.world.monotonic_ns());
+                    self.flush_all();
+                    self.world.stand_still(true);
+                    return advance;
                 }
-                Exit::Power(event) => {
-                    self.write(&recorder::Event::Power(event.clone()));
-                    if let PowerEvent::TripleFault(fault) = &event {
-                        triple_fault = Some(fault.clone());
-                    }
-                    if let Some(ending) = self.power(event) {
-                        break ending;
-                    }
-                }
-                Exit::Mismatch(found) => {
-                    mismatch = Some(found);
-                    break Ending::HostTrouble { reason: "the engines in lockstep disagree".to_owned() };
-                }
+                Err(ending) => self.finale = Some(ending),
             }
-            // A guest that resets itself again and again may never come to the end of a slice.
-            if let Some(ending) = self.limit_reached().filter(|_| is_derived) {
-                break ending;
+        }
+        Advance::Ended
+    }
+
+    /// A debugger comes or goes: noted in the trace.
+    pub fn note(&mut self, note: Note) {
+        self.write(&recorder::Event::Note(note));
+        self.flush_all();
+    }
+
+    /// Writes to the machine, as a debugger does. The write is an input of the recording.
+    pub fn operate(&mut self, operator: Operator) {
+        self.input(&Input::Operator(operator));
+        self.flush_all();
+    }
+
+    /// The recording so far, unless there is none or it has broken off.
+    #[must_use]
+    pub fn trace_path(&self) -> Option<&Path> {
+        self.writer.as_ref().map(TraceWriter::path)
+    }
+
+    /// Why it ended, if it has.
+    #[must_use]
+    pub fn ended(&self) -> Option<&Ending> {
+        self.finale.as_ref()
+    }
+
+    /// Looks outside, then runs the machine once. An ending is the error.
+    fn slice(&mut self, stops: &StopSet, asked_for: Option<Mark>) -> Result<Option<Advance>, Ending> {
+        if let Some(ending) = self.look_outside(Duration::ZERO) {
+            return Err(ending);
+        }
+        if std::mem::take(&mut self.is_asked) {
+            return Ok(Some(Advance::Asked));
+        }
+        self.find_reporters();
+        self.combine(stops);
+        let until = asked_for.map_or(self.until(), |asked_for| asked_for.min(self.until()));
+        let exit = self.machine.run(until, &self.stops, &self.options.interrupt);
+        self.options.interrupt.clear();
+        self.drain();
+        let mut advance = None;
+        if let Exit::Stop { vcpu, rip, reason } = exit {
+            self.entered(usize::from(vcpu), rip);
+            let is_wanted = reason != StopReason::Execute || stops.execute.contains(&rip);
+            advance = is_wanted.then_some(Advance::Stopped { vcpu, reason });
+        }
+        // Not where a signal or a full buffer made it return: equal runs must end at equal places.
+        let is_derived = matches!(exit, Exit::Budget | Exit::Idle { .. } | Exit::Power(_));
+        if let Some(ending) = self.failed().filter(|_| is_derived) {
+            return Err(ending);
+        }
+        match exit {
+            Exit::Budget => self.digest_if_due(),
+            Exit::Output | Exit::Interrupted | Exit::Stop { .. } => {}
+            Exit::Idle { next_deadline } => self.idle(next_deadline).map_or(Ok(()), Err)?,
+            Exit::Power(event) => {
+                self.write(&recorder::Event::Power(event.clone()));
+                if let PowerEvent::TripleFault(fault) = &event {
+                    self.triple_fault = Some(fault.clone());
+                }
+                self.power(event).map_or(Ok(()), Err)?;
             }
-        };
-        self.finish(ending, triple_fault, mismatch, judge)
+            Exit::Mismatch(found) => {
+                self.mismatch = Some(found);
+                let reason = "the engines in lockstep disagree".to_owned();
+                return Err(Ending::HostTrouble { reason });
+            }
+        }
+        // A guest that resets itself again and again may never come to the end of a slice.
+        if let Some(ending) = self.limit_reached().filter(|_| is_derived) {
+            return Err(ending);
+        }
+        let is_there = asked_for.is_some_and(|asked_for| self.machine.mark() >= asked_for);
+        Ok(advance.or(is_there.then_some(Advance::Reached)))
+    }
+
+    /// Stops where `stops` say, and where failures are reported.
+    fn combine(&mut self, stops: &StopSet) {
+        if !stops.is_empty() || !self.stops.is_empty() {
+            self.stops.clone_from(stops);
+            self.stops.execute.extend(self.search.reporters().iter().map(|reporter| reporter.vaddr));
+        }
     }
 
     /// Looks for the functions that report failures, to be told when one is entered.
@@ -271,6 +368,7 @@ impl<'a> Live<'a> {
             match arrival {
                 Arrival::Input(input) => self.input(&input),
                 Arrival::Note(note) => self.write(&recorder::Event::Note(note)),
+                Arrival::Report if self.options.has_debugger => self.is_asked = true,
                 Arrival::Report => {
                     self.write(&recorder::Event::Note(Note::Quit));
                     self.flush_all();
@@ -477,71 +575,6 @@ impl<'a> Live<'a> {
             self.trace_trouble.get_or_insert(error);
             // A trace with a gap in it would be replayed to a wrong answer.
             self.writer = None;
-        }
-    }
-
-    /// A failure whose last words never ended is still the reason, whatever ended the run; and the reason may stand
-    /// in the kernel's log only, if its console was silent.
-    fn with_reason(&mut self, ending: Ending) -> Ending {
-        let is_effect = match &ending {
-            Ending::Reset | Ending::Hang | Ending::Limit => true,
-            Ending::Failure { kind, .. } => matches!(kind, FailureKind::TripleFault | FailureKind::ResetLoop),
-            Ending::PowerOff | Ending::DebugExit(_) => false,
-            Ending::Quit | Ending::Signal(_) | Ending::HostTrouble { .. } => return ending,
-        };
-        let watch = &mut self.options.watch;
-        if watch.is_wordless() || (is_effect && watch.failure().is_none()) {
-            let place = self.machine.mark();
-            for line in self.inspector.unprinted_log(&self.machine) {
-                watch.logged(place, &line);
-            }
-        }
-        match watch.failure().cloned() {
-            Some(Failure { kind, title, place }) => Ending::Failure { kind, title, place },
-            None => ending,
-        }
-    }
-
-    fn finish(
-        mut self,
-        mut ending: Ending,
-        triple_fault: Option<boundary::TripleFault>,
-        mismatch: Option<Box<Mismatch>>,
-        judge: impl FnOnce(&Ending) -> u8,
-    ) -> Outcome {
-        ending = self.with_reason(ending);
-        if self.options.watch.misses_expected()
-            && matches!(ending, Ending::PowerOff | Ending::Reset | Ending::DebugExit(_))
-        {
-            let title = "the run is over and the text of --expect was not seen".to_owned();
-            ending = Ending::Failure { kind: FailureKind::ExpectMissing, title, place: self.machine.mark() };
-        }
-        let mark = self.machine.mark();
-        let virtual_time = self.machine.now();
-        let digest = self.machine.digest_from_scratch();
-        if let Some(writer) = self.writer.take() {
-            let end = End {
-                mark,
-                virtual_time,
-                digest: Some(digest),
-                console: self.console,
-                exit_status: judge(&ending),
-                ending: ending.clone(),
-            };
-            let result = writer.finish(&end);
-            self.note_trouble(Some(result));
-        }
-        Outcome {
-            ending,
-            mark,
-            virtual_time,
-            digest,
-            console: self.console,
-            task: self.options.watch.task().map(str::to_owned),
-            machine: self.machine,
-            triple_fault,
-            mismatch,
-            trace_trouble: self.trace_trouble,
         }
     }
 }

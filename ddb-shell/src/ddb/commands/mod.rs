@@ -1,0 +1,138 @@
+//! All commands: a table, from which `help` and docs/ddb.md are made too.
+
+pub mod break_watch;
+pub mod cpus;
+pub mod examine;
+pub mod memory;
+pub mod run;
+pub mod session;
+pub mod show;
+pub mod system;
+pub mod travel;
+
+use super::dispatch::Arguments;
+use super::{CommandError, Ddb};
+
+/// What an empty line does behind a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeats {
+    /// Nothing.
+    Never,
+    /// The command again, at the same address.
+    Again,
+    /// The command again, at the next address.
+    Walk,
+}
+
+/// A kind of commands, with its heading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Looking at memory and writing to it.
+    Memory,
+    /// Going forwards.
+    Run,
+    /// What stops the guest.
+    Stops,
+    /// Going back, and asking the past.
+    Time,
+    /// Looking at the guest.
+    Show,
+    /// The prompt itself.
+    Session,
+}
+
+impl Group {
+    /// All of them, in the order of the manual.
+    pub const ALL: [Group; 6] =
+        [Group::Run, Group::Time, Group::Stops, Group::Memory, Group::Show, Group::Session];
+
+    /// The heading.
+    #[must_use]
+    pub fn heading(self) -> &'static str {
+        match self {
+            Group::Memory => "Memory",
+            Group::Run => "Going on",
+            Group::Stops => "Breakpoints, watchpoints, events",
+            Group::Time => "Going back, and asking the past",
+            Group::Show => "Looking at the guest",
+            Group::Session => "The prompt",
+        }
+    }
+}
+
+/// A command.
+pub struct Command {
+    /// Its names; the first is the one in the manual. A name of two words is found behind its first.
+    pub names: &'static [&'static str],
+    /// What follows the name.
+    pub usage: &'static str,
+    /// What it does, in sentences.
+    pub help: &'static str,
+    /// Where it belongs.
+    pub group: Group,
+    /// What an empty line does behind it.
+    pub repeats: Repeats,
+    /// Does it.
+    pub run: fn(&mut Ddb<'_>, Arguments<'_>) -> Result<(), CommandError>,
+}
+
+/// All commands.
+pub static COMMANDS: &[Command] = &[
+    run::CONTINUE,
+    run::STEP,
+    run::NEXT,
+    run::UNTIL,
+    run::N,
+    run::FINISH,
+    travel::RSTEP,
+    travel::RNEXT,
+    travel::RFINISH,
+    travel::RCONTINUE,
+    travel::SEEK,
+    travel::WHEN,
+    travel::LAST,
+    travel::FIRST,
+    travel::WRITES,
+    travel::CALLS,
+    travel::EXCEPTIONS,
+    travel::MARK,
+    travel::HISTORY,
+    travel::BACK,
+    travel::FORWARD,
+    break_watch::BREAK,
+    break_watch::DELETE,
+    break_watch::WATCH,
+    break_watch::DWATCH,
+    break_watch::HWATCH,
+    break_watch::DHWATCH,
+    break_watch::STOP,
+    examine::EXAMINE,
+    examine::XF,
+    examine::XB,
+    memory::PRINT,
+    memory::WRITE,
+    memory::SEARCH,
+    memory::PTE,
+    cpus::TRACE,
+    cpus::ALLTRACE,
+    cpus::THREAD,
+    show::REGISTERS,
+    show::BREAKS,
+    show::WATCHES,
+    show::ALL_CPUS,
+    system::SYSREGS,
+    system::IDT,
+    system::GDT,
+    show::MSGBUF,
+    show::CONSOLE,
+    show::CHECKPOINTS,
+    session::HELP,
+    session::SET,
+    session::SCRIPT,
+    session::SCRIPTS,
+    session::RUN,
+    session::UNSCRIPT,
+    session::CAPTURE,
+    session::DIGEST,
+    session::QUIT,
+];

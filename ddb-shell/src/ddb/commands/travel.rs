@@ -1,0 +1,467 @@
+//! Going back, going anywhere, and asking the past.
+
+use super::super::dispatch::Arguments;
+use super::super::symbolic::label;
+use super::super::{CommandError, Ddb};
+use super::break_watch::exception_name;
+use super::{Command, Group, Repeats};
+use crate::debugger::place;
+use crate::debugger::target::nothing;
+use boundary::Mark;
+use machine::{Space, StopReason, StopSet, Watchpoint};
+use replay::{Hit, Query};
+use std::fmt::Write as _;
+
+/// Answers of a query that are printed unless a count says otherwise.
+const ANSWERS: u64 = 20;
+
+/// `rstep`
+pub const RSTEP: Command = Command {
+    names: &["rstep", "rs"],
+    usage: "[,COUNT]",
+    help: "Takes COUNT instructions (1) of this vCPU back.",
+    group: Group::Time,
+    repeats: Repeats::Again,
+    run: |ddb, mut arguments| {
+        let range = ddb.range(&mut arguments)?;
+        let why = ddb.debugger.step_back(range.count.unwrap_or(1))?;
+        ddb.say_stop(&why, None);
+        Ok(())
+    },
+};
+
+/// `rnext`
+pub const RNEXT: Command = Command {
+    names: &["rnext", "rn"],
+    usage: "[,COUNT]",
+    help: "Goes back to the beginning of the source line before, over calls; without source lines, to the instruction before.",
+    group: Group::Time,
+    repeats: Repeats::Again,
+    run: |ddb, mut arguments| {
+        let range = ddb.range(&mut arguments)?;
+        let mut why = crate::debugger::Why::Done;
+        for _ in 0..range.count.unwrap_or(1) {
+            why = ddb.debugger.next_line_back()?;
+            if why != crate::debugger::Why::Done {
+                break;
+            }
+        }
+        ddb.say_stop(&why, None);
+        Ok(())
+    },
+};
+
+/// `rfinish`
+pub const RFINISH: Command = Command {
+    names: &["rfinish"],
+    usage: "",
+    help: "Goes back to the call of the function that the cursor is in.",
+    group: Group::Time,
+    repeats: Repeats::Again,
+    run: |ddb, mut arguments| {
+        ddb.end(&mut arguments.lexer)?;
+        let why = ddb.debugger.finish_back()?;
+        ddb.say_stop(&why, None);
+        Ok(())
+    },
+};
+
+/// `rcontinue`
+pub const RCONTINUE: Command = Command {
+    names: &["rcontinue", "rc"],
+    usage: "",
+    help: "Goes back to the last stop before the cursor: before the instruction of a breakpoint, and before the instruction that met a watchpoint or event.",
+    group: Group::Time,
+    repeats: Repeats::Again,
+    run: |ddb, mut arguments| {
+        ddb.end(&mut arguments.lexer)?;
+        let why = ddb.debugger.run_back()?;
+        ddb.say_stop(&why, None);
+        Ok(())
+    },
+};
+
+/// `seek`
+pub const SEEK: Command = Command {
+    names: &["seek", "goto"],
+    usage: "PLACE",
+    help: "Goes to a place: @12345 (instructions since power-on, decimal), @+1000, @-1000, @45%, @1.25s (guest time), @start, @end, @fail, @:bookmark, @/regular expression/ (when the console had printed it).",
+    group: Group::Time,
+    repeats: Repeats::Never,
+    run: |ddb, mut arguments| {
+        let text = arguments.lexer.take_rest();
+        if text.is_empty() {
+            return Err(CommandError::said(format!("Where to? seek {}", SEEK.usage)));
+        }
+        let place = place::parse(text)?;
+        let why = ddb.debugger.seek(&place)?;
+        ddb.say_stop(&why, None);
+        Ok(())
+    },
+};
+
+/// `when`
+pub const WHEN: Command = Command {
+    names: &["when"],
+    usage: "",
+    help: "Says where in time the cursor is: place, share of the recording, guest time, and how many instructions each vCPU has executed.",
+    group: Group::Time,
+    repeats: Repeats::Never,
+    run: |ddb, mut arguments| {
+        ddb.end(&mut arguments.lexer)?;
+        let now = ddb.debugger.now();
+        let time = ddb.debugger.machine().now();
+        let end = ddb.debugger.target.end();
+        let percent = now.icount.0 as f64 * 100.0 / end.icount.0.max(1) as f64;
+        let share = format!("{percent:.2}% of {end}, ");
+        let _ = writeln!(ddb.out, "{}: {share}guest time {time}", place::shown(now));
+        for (vcpu, cpu) in ddb.debugger.machine().cpus().iter().enumerate() {
+            let _ = writeln!(ddb.out, "  vCPU {vcpu}: {} instructions", cpu.own_counts);
+        }
+        Ok(())
+    },
+};
+
+/// `last`
+pub const LAST: Command = Command {
+    names: &["last"],
+    usage: "{EXPRESSION} | ADDRESS[,LENGTH]",
+    help: "Goes back to the instruction that last changed an object: what an expression of C names, or LENGTH bytes (8) at ADDRESS. The cursor stands before that instruction; `step` shows the change.",
+    group: Group::Time,
+    repeats: Repeats::Again,
+    run: |ddb, mut arguments| {
+        let (address, length_bytes) = ddb.object(&mut arguments, 8)?;
+        ddb.end(&mut arguments.lexer)?;
+        let set = writes_to(address, length_bytes);
+        let vcpu = ddb.debugger.vcpu;
+        let here = ddb.peek(vcpu, address, length_bytes);
+        // A write of the value that was there already changes nothing. What is compared is the memory behind the
+        // write with the memory now: the last change is where it was different before.
+        let hit = ddb.last_change(&set, address, length_bytes, here)?;
+        match hit {
+            Some(hit) => {
+                ddb.debugger.target.past()?.seek(hit.place)?;
+                ddb.debugger.vcpu = usize::from(hit.vcpu);
+                ddb.debugger.arrived();
+                let before = ddb.peek(usize::from(hit.vcpu), address, length_bytes);
+                let after = ddb.after(hit, address, length_bytes)?;
+                ddb.say_change(address, &before, &after);
+                ddb.say_stop(&crate::debugger::Why::Done, None);
+                Ok(())
+            }
+            None => Err(CommandError::said("Nothing in the recording before here has changed it.")),
+        }
+    },
+};
+
+/// `first`
+pub const FIRST: Command = Command {
+    names: &["first"],
+    usage: "{EXPRESSION}",
+    help: "Goes to the first place from the start at which an expression of C holds. What it reads is watched, so that this takes one replay; an expression over registers is not asked at every instruction: break at a place with `if` instead.",
+    group: Group::Time,
+    repeats: Repeats::Never,
+    run: |ddb, mut arguments| {
+        let super::super::lexer::Token::Braces(text) = arguments.lexer.next()? else {
+            return Err(CommandError::said(format!("Of what? first {}", FIRST.usage)));
+        };
+        ddb.end(&mut arguments.lexer)?;
+        let (address, length_bytes) = ddb.debugger.c_watched(&text).map_err(CommandError::Said)?;
+        let holds = ddb.debugger.c_condition(&text).map_err(CommandError::Said)?;
+        let set = writes_to(address, length_bytes);
+        let condition =
+            |machine: &machine::Machine, vcpu: u8, _: StopReason| holds(machine, usize::from(vcpu));
+        let workers = ddb.debugger.workers;
+        let past = ddb.debugger.target.past()?;
+        let end = past.end();
+        let query = Query { stops: &set, condition: &condition, workers };
+        let hits = past.all_hits(Mark::default(), end, query, 1)?;
+        match hits.list.first() {
+            Some(hit) => {
+                past.seek(replay::settled(hit.found.icount))?;
+                ddb.debugger.vcpu = usize::from(hit.vcpu);
+                ddb.debugger.arrived();
+                ddb.say_stop(&crate::debugger::Why::Done, None);
+                Ok(())
+            }
+            None if hits.interrupted => Err(CommandError::said("Interrupted.")),
+            None => Err(CommandError::said("It never becomes true by a write to what it reads.")),
+        }
+    },
+};
+
+/// `writes`
+pub const WRITES: Command = Command {
+    names: &["writes"],
+    usage: "{EXPRESSION} | ADDRESS[,LENGTH] [limit COUNT]",
+    help: "Lists every write in the whole recording to an object, or to LENGTH bytes (8) at ADDRESS, with the place to seek to.",
+    group: Group::Time,
+    repeats: Repeats::Never,
+    run: |ddb, mut arguments| {
+        let (address, length_bytes) = ddb.object(&mut arguments, 8)?;
+        let limit = ddb.limit(&mut arguments)?;
+        ddb.list_hits(&writes_to(address, length_bytes), limit, &|ddb, hit| {
+            let value = ddb.after(hit, address, length_bytes.min(8))?;
+            Ok(format!("= {}", bytes_text(&value)))
+        })
+    },
+};
+
+/// `calls`
+pub const CALLS: Command = Command {
+    names: &["calls"],
+    usage: "FUNCTION [limit COUNT]",
+    help: "Lists every call of a function in the whole recording, with its arguments as the ABI passes them in registers, and the place to seek to.",
+    group: Group::Time,
+    repeats: Repeats::Never,
+    run: |ddb, mut arguments| {
+        let address = ddb.value(&mut arguments.lexer, "calls")?;
+        let limit = ddb.limit(&mut arguments)?;
+        let set = StopSet { execute: vec![address], ..nothing() };
+        ddb.list_hits(&set, limit, &|ddb, hit| {
+            ddb.debugger.target.past()?.seek(hit.place)?;
+            Ok(ddb.debugger.call_text(usize::from(hit.vcpu), address))
+        })
+    },
+};
+
+/// `exceptions`
+pub const EXCEPTIONS: Command = Command {
+    names: &["exceptions"],
+    usage: "[VECTOR] [limit COUNT]",
+    help: "Lists every exception in the whole recording, or those of one vector, with the place to seek to.",
+    group: Group::Time,
+    repeats: Repeats::Never,
+    run: |ddb, mut arguments| {
+        let vector = match arguments.lexer.peek()? {
+            super::super::lexer::Token::Name(word) if word == "limit" => None,
+            _ => super::super::expr::optional(&mut arguments.lexer, ddb)?,
+        };
+        let exceptions = match vector {
+            None => u32::MAX,
+            Some(vector @ 0..=31) => 1 << vector,
+            Some(_) => return Err(CommandError::said("Exceptions have vectors 0 to 1f")),
+        };
+        let limit = ddb.limit(&mut arguments)?;
+        let set = StopSet { exceptions, ..nothing() };
+        ddb.list_hits(&set, limit, &|ddb, hit| {
+            let StopReason::Exception { vector, error_code, rip } = hit.reason else {
+                return Ok(String::new());
+            };
+            let code = error_code.map_or_else(String::new, |code| format!(" error code {code:#x}"));
+            let at = label(ddb.debugger.symbols(), rip, ddb.variables.max_offset);
+            Ok(format!("{}{code} at {at}", exception_name(vector)))
+        })
+    },
+};
+
+/// `mark`
+pub const MARK: Command = Command {
+    names: &["mark", "bookmark"],
+    usage: "[NAME | -d NAME]",
+    help: "Calls this place NAME, to be sought as @:NAME; -d forgets a name; alone, lists them.",
+    group: Group::Time,
+    repeats: Repeats::Never,
+    run: |ddb, mut arguments| {
+        let words: Vec<&str> = arguments.lexer.take_rest().split_whitespace().collect();
+        match words.as_slice() {
+            [] => {
+                for (name, mark) in ddb.debugger.bookmarks() {
+                    let _ = writeln!(ddb.out, "@:{name:<20} {}", place::shown(*mark));
+                }
+                Ok(())
+            }
+            ["-d", name] if ddb.debugger.remove_bookmark(name) => Ok(()),
+            ["-d", name] => {
+                Err(CommandError::said(format!("There is no bookmark `{name}`; `mark` lists them")))
+            }
+            [name] if name.chars().all(|c| c.is_alphanumeric() || "_-.".contains(c)) => {
+                ddb.debugger.set_bookmark(name);
+                let here = place::shown(ddb.debugger.now());
+                let _ = writeln!(ddb.out, "@:{name} is {here}");
+                Ok(())
+            }
+            _ => Err(CommandError::said("A bookmark is one word of letters, digits, `_`, `-` and `.`")),
+        }
+    },
+};
+
+/// `history`
+pub const HISTORY: Command = Command {
+    names: &["history"],
+    usage: "",
+    help: "Lists the places where the cursor has stood; `back` and `forward` go through them.",
+    group: Group::Time,
+    repeats: Repeats::Never,
+    run: |ddb, mut arguments| {
+        ddb.end(&mut arguments.lexer)?;
+        let (visited, at) = ddb.debugger.visited();
+        let lines: Vec<String> = visited
+            .iter()
+            .enumerate()
+            .map(|(index, mark)| {
+                let sign = if index == at { '*' } else { ' ' };
+                format!("{sign} {}", place::shown(*mark))
+            })
+            .collect();
+        for line in lines {
+            let _ = writeln!(ddb.out, "{line}");
+        }
+        Ok(())
+    },
+};
+
+/// `back`
+pub const BACK: Command = Command {
+    names: &["back"],
+    usage: "",
+    help: "Goes to the place where the cursor stood before this one.",
+    group: Group::Time,
+    repeats: Repeats::Again,
+    run: |ddb, arguments| revisit(ddb, arguments, -1),
+};
+
+/// `forward`
+pub const FORWARD: Command = Command {
+    names: &["forward"],
+    usage: "",
+    help: "Undoes `back`.",
+    group: Group::Time,
+    repeats: Repeats::Again,
+    run: |ddb, arguments| revisit(ddb, arguments, 1),
+};
+
+fn revisit(ddb: &mut Ddb<'_>, mut arguments: Arguments<'_>, steps: isize) -> Result<(), CommandError> {
+    ddb.end(&mut arguments.lexer)?;
+    let why = ddb.debugger.revisit(steps)?;
+    ddb.say_stop(&why, None);
+    Ok(())
+}
+
+/// Stops behind every write to these bytes.
+fn writes_to(address: u64, length_bytes: u64) -> StopSet {
+    let watch = Watchpoint { space: Space::Linear, address, length_bytes, read: false, write: true };
+    StopSet { watch: vec![watch], ..nothing() }
+}
+
+/// Bytes in memory as a number if they are 1, 2, 4 or 8, else one by one.
+fn bytes_text(bytes: &[u8]) -> String {
+    match bytes.len() {
+        1 | 2 | 4 | 8 => {
+            let mut word = [0; 8];
+            word[..bytes.len()].copy_from_slice(bytes);
+            format!("{:#x}", u64::from_le_bytes(word))
+        }
+        _ => bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "),
+    }
+}
+
+impl Ddb<'_> {
+    /// Memory, as far as it can be read: what is not mapped reads as nothing.
+    fn peek(&self, vcpu: usize, address: u64, length_bytes: u64) -> Vec<u8> {
+        let mut bytes = vec![0; length_bytes.min(1 << 20) as usize];
+        match self.debugger.machine().peek_virtual(vcpu, address, &mut bytes) {
+            Ok(()) => bytes,
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// The last write before the cursor behind which the object was as it is here, and before which it was not.
+    fn last_change(
+        &mut self,
+        set: &StopSet,
+        address: u64,
+        length_bytes: u64,
+        here: Vec<u8>,
+    ) -> Result<Option<Hit>, CommandError> {
+        let start = self.debugger.now();
+        let workers = self.debugger.workers;
+        loop {
+            let past = self.debugger.target.past()?;
+            let (hit, interrupted) = past.last_hit(Query::new(set).by(workers))?;
+            let Some(hit) = hit else {
+                self.debugger.target.past()?.seek(start)?;
+                return if interrupted { Err(CommandError::said("Interrupted.")) } else { Ok(None) };
+            };
+            self.debugger.target.past()?.seek(hit.place)?;
+            if self.peek(usize::from(hit.vcpu), address, length_bytes) != here {
+                self.debugger.target.past()?.seek(start)?;
+                return Ok(Some(hit));
+            }
+        }
+    }
+
+    /// The object behind the write that a hit is. The cursor stays.
+    fn after(&mut self, hit: Hit, address: u64, length_bytes: u64) -> Result<Vec<u8>, CommandError> {
+        let here = self.debugger.now();
+        let past = self.debugger.target.past()?;
+        past.seek(hit.found)?;
+        let value = self.peek(usize::from(hit.vcpu), address, length_bytes);
+        self.debugger.target.past()?.seek(here)?;
+        Ok(value)
+    }
+
+    fn say_change(&mut self, address: u64, before: &[u8], after: &[u8]) {
+        let name = label(self.debugger.symbols(), address, self.variables.max_offset);
+        let text = |bytes: &[u8]| if bytes.is_empty() { "not mapped".to_owned() } else { bytes_text(bytes) };
+        if after.len() <= 8 {
+            let _ = writeln!(self.out, "{name}: {} becomes {}", text(before), text(after));
+        } else {
+            let differs = before.iter().zip(after).position(|(a, b)| a != b).unwrap_or(0);
+            let _ = writeln!(self.out, "{name}: {} bytes, the first change at +{differs:#x}", after.len());
+        }
+    }
+
+    /// Reads `limit COUNT`, to the end of the line.
+    fn limit(&mut self, arguments: &mut Arguments<'_>) -> Result<usize, CommandError> {
+        let mut limit = ANSWERS;
+        if let super::super::lexer::Token::Name(word) = arguments.lexer.peek()?
+            && word == "limit"
+        {
+            arguments.lexer.next()?;
+            limit = self.decimal(&mut arguments.lexer)?.unwrap_or(ANSWERS);
+        }
+        self.end(&mut arguments.lexer)?;
+        Ok(limit as usize)
+    }
+
+    /// Lists what a query finds in the whole recording, one line each, with what `describe` says of it.
+    #[expect(clippy::type_complexity, reason = "a callback of one caller")]
+    fn list_hits(
+        &mut self,
+        set: &StopSet,
+        limit: usize,
+        describe: &dyn Fn(&mut Self, Hit) -> Result<String, CommandError>,
+    ) -> Result<(), CommandError> {
+        let here = self.debugger.now();
+        let workers = self.debugger.workers;
+        let past = self.debugger.target.past()?;
+        let end = past.end();
+        let hits = past.all_hits(Mark::default(), end, Query::new(set).by(workers), limit)?;
+        for hit in &hits.list {
+            let what = describe(self, *hit)?;
+            let at = match hit.reason {
+                StopReason::Execute => String::new(),
+                _ => {
+                    self.debugger.target.past()?.seek(hit.place)?;
+                    let cpu = &self.debugger.machine().cpus()[usize::from(hit.vcpu)];
+                    let rip = crate::debugger::stepping::linear_rip(cpu);
+                    label(self.debugger.symbols(), rip, self.variables.max_offset)
+                }
+            };
+            let place = place::shown(hit.place);
+            let line = format!("{place:<16} vCPU {:<2} {at} {what}", hit.vcpu);
+            let _ = writeln!(self.out, "{}", line.trim_end());
+        }
+        self.debugger.target.past()?.seek(here)?;
+        let shown = hits.list.len() as u64;
+        if hits.interrupted {
+            let _ = writeln!(self.out, "Interrupted: these are not all.");
+        } else if hits.total == 0 {
+            let _ = writeln!(self.out, "None in the whole recording.");
+        } else if hits.total > shown {
+            let _ = writeln!(self.out, "{shown} of {}; `limit COUNT` shows more.", hits.total);
+        }
+        Ok(())
+    }
+}

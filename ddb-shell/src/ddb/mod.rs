@@ -1,0 +1,244 @@
+//! The ddb prompt: lines come in, text goes out.
+//!
+//! The habits are those of ddb(4) on DragonFly and FreeBSD: unique prefixes of commands, `$radix` 16, dot and next, an
+//! empty line that repeats, formats that stick. Time travel has commands in the same manner, and C expressions stand in
+//! braces. What a command does is in [`commands`], one file for each kind.
+
+mod commands;
+mod disassembly;
+mod dispatch;
+mod docs;
+pub mod expr;
+pub mod lexer;
+mod pager;
+mod prompt;
+mod scripts;
+mod symbolic;
+mod terminal;
+mod variables;
+
+use crate::debugger::{DebugError, Debugger, Why};
+use commands::examine::Format;
+use disassembly::Disassembler;
+pub use docs::manual;
+use expr::ExprError;
+pub use prompt::{Answer, Face, Left, prompt};
+use scripts::Scripts;
+use std::fmt::Write as _;
+use std::sync::Arc;
+pub use terminal::{LineEditor, PlainLines};
+use variables::Variables;
+
+/// Why a command was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// An expression without a value.
+    #[error(transparent)]
+    Expression(#[from] ExprError),
+    /// The session's.
+    #[error(transparent)]
+    Debug(#[from] DebugError),
+    /// Anything else: what is wrong, and what would be right.
+    #[error("{0}")]
+    Said(String),
+}
+
+impl From<lexer::LexError> for CommandError {
+    fn from(error: lexer::LexError) -> CommandError {
+        ExprError::from(error).into()
+    }
+}
+
+impl From<crate::debugger::target::TargetError> for CommandError {
+    fn from(error: crate::debugger::target::TargetError) -> CommandError {
+        DebugError::from(error).into()
+    }
+}
+
+impl From<crate::debugger::place::PlaceError> for CommandError {
+    fn from(error: crate::debugger::place::PlaceError) -> CommandError {
+        DebugError::from(error).into()
+    }
+}
+
+impl CommandError {
+    /// Says what is wrong.
+    fn said(text: impl Into<String>) -> CommandError {
+        CommandError::Said(text.into())
+    }
+}
+
+/// What a face completes words from.
+#[derive(Clone, Debug, Default)]
+pub struct Words {
+    /// Names of symbols, sorted.
+    symbols: Arc<Vec<String>>,
+}
+
+/// What an empty line repeats.
+#[derive(Clone)]
+struct Repeated {
+    command: &'static commands::Command,
+}
+
+/// The state of a prompt.
+pub struct Ddb<'a> {
+    /// The session.
+    pub debugger: Debugger<'a>,
+    /// What the command being executed has printed.
+    out: String,
+    dot: u64,
+    /// Behind the last item examined.
+    next: u64,
+    /// The start of the last line examined.
+    line_start: u64,
+    last_given: u64,
+    examine_format: Vec<Format>,
+    print_format: char,
+    variables: Variables,
+    scripts: Scripts,
+    repeated: Option<Repeated>,
+    disassembler: Disassembler,
+    left: Option<Left>,
+    /// The hint about `next` and `n` has been given.
+    has_hinted: bool,
+    capturing: bool,
+    captured: String,
+    /// Addresses of `examine` are physical.
+    examines_physical: bool,
+    /// Names of symbols, with how many symbols there were when they were gathered.
+    known_words: Option<(usize, Arc<Vec<String>>)>,
+}
+
+impl<'a> Ddb<'a> {
+    /// A prompt for a session.
+    #[must_use]
+    pub fn new(debugger: Debugger<'a>) -> Ddb<'a> {
+        Ddb {
+            debugger,
+            out: String::new(),
+            dot: 0,
+            next: 0,
+            line_start: 0,
+            last_given: 0,
+            examine_format: vec![Format::hexadecimal()],
+            print_format: 'a',
+            variables: Variables::default(),
+            scripts: Scripts::default(),
+            repeated: None,
+            disassembler: Disassembler::default(),
+            left: None,
+            has_hinted: false,
+            capturing: false,
+            captured: String::new(),
+            examines_physical: false,
+            known_words: None,
+        }
+    }
+
+    /// What is printed when the prompt is entered, and the script for it.
+    pub fn enter(&mut self, why: &Why) -> String {
+        self.debugger.find_symbols();
+        self.say_stop(why, None);
+        let reason = scripts::reason(why, &self.debugger);
+        self.run_entry_script(reason);
+        std::mem::take(&mut self.out)
+    }
+
+    /// Executes a line and gives what it printed. An empty line repeats the last command.
+    pub fn execute(&mut self, line: &str) -> String {
+        self.debugger.interrupt.clear();
+        self.execute_line(line);
+        let printed = std::mem::take(&mut self.out);
+        let printed = self.expand_tabs(&printed);
+        if self.capturing {
+            self.captured.push_str(&printed);
+        }
+        printed
+    }
+
+    /// How the prompt was left by the last line, if it was.
+    pub fn take_left(&mut self) -> Option<Left> {
+        self.left.take()
+    }
+
+    /// Lines of a page; 0 if output is not to be paged.
+    #[must_use]
+    pub fn page_lines(&self) -> usize {
+        self.variables.lines as usize
+    }
+
+    /// What the prompt looks like: the vCPU's number if there are several, and whether this is the past of a live guest.
+    #[must_use]
+    pub fn prompt_text(&self) -> String {
+        let past = if self.debugger.target.is_in_the_past() { "(past)" } else { "" };
+        if self.debugger.machine().cpus().len() > 1 {
+            format!("db{{{}}}{past}> ", self.debugger.vcpu)
+        } else {
+            format!("db{past}> ")
+        }
+    }
+
+    /// Tabs become blanks, as the BSDs print them.
+    fn expand_tabs(&self, text: &str) -> String {
+        let stops = (self.variables.tab_stops as usize).clamp(1, 16);
+        let mut expanded = String::with_capacity(text.len());
+        let mut column = 0;
+        for c in text.chars() {
+            match c {
+                '\t' => {
+                    let blanks = stops - column % stops;
+                    expanded.extend(std::iter::repeat_n(' ', blanks));
+                    column += blanks;
+                }
+                '\n' => {
+                    expanded.push('\n');
+                    column = 0;
+                }
+                _ => {
+                    expanded.push(c);
+                    column += 1;
+                }
+            }
+        }
+        expanded
+    }
+
+    /// Prints where the guest has come to stand, and why.
+    fn say_stop(&mut self, why: &Why, counts: Option<u64>) {
+        if let Some(counts) = counts {
+            let _ = writeln!(self.out, "After {counts} instructions,");
+        }
+        match why {
+            Why::Start => self.out.push_str("The recording begins here.\n"),
+            // What came of it is said by whoever ran it.
+            Why::End if self.debugger.target.is_live() => {
+                self.left = Some(Left::Ended);
+                return;
+            }
+            Why::End => self.out.push_str("The recording ends here.\n"),
+            Why::Interrupted => self.out.push_str("Interrupted.\n"),
+            Why::Done | Why::Entry { .. } => {}
+        }
+        let word = self.describe_entry(why);
+        let vcpu = self.debugger.vcpu;
+        let location = self.location(vcpu);
+        let place = crate::debugger::place::shown(self.debugger.now());
+        let task = crate::kernel::current_task(self.debugger.machine(), vcpu, self.debugger.symbols());
+        let task = task.map_or_else(String::new, |task| format!(" {task}"));
+        let _ = writeln!(self.out, "[ vCPU {vcpu}{task} {place} ]");
+        let _ = writeln!(self.out, "{word}\t{location}");
+        self.dot = crate::debugger::stepping::linear_rip(&self.debugger.machine().cpus()[vcpu]);
+        self.next = self.dot;
+    }
+
+    /// Symbol, colon, instruction: where a vCPU is.
+    fn location(&mut self, vcpu: usize) -> String {
+        let machine = self.debugger.machine();
+        let rip = crate::debugger::stepping::linear_rip(&machine.cpus()[vcpu]);
+        let label = symbolic::label(self.debugger.symbols(), rip, self.variables.max_offset);
+        let line = symbolic::source_line(self.debugger.symbols(), rip);
+        let (text, _) = self.disassembler.at(&self.debugger, vcpu, rip);
+        format!("{label}:\t{text}{line}")
+    }
+}

@@ -1,0 +1,316 @@
+//! Steps in terms of functions and source lines, forwards and backwards.
+//!
+//! A call, or an interrupt that comes in between, is passed by running to where it comes back to the same stack
+//! pointer; another vCPU or another task that passes there has another. Forwards this is what gdb does; backwards a
+//! function is left by going to where it was entered.
+
+use super::target::nothing;
+use super::{DebugError, Debugger, Why, why};
+use crate::symbols::SourceLine;
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
+use machine::cpu::state::{CS, RSP, SS, Vcpu};
+use machine::{Machine, StopReason, StopSet};
+use replay::{Arrival, Query};
+
+/// The longest instruction.
+const INSTRUCTION_BYTES_MAX: usize = 15;
+/// How far up the stack the frame of one function can reach: Linux's stacks are of 16 KiB.
+const STACK_BYTES: u64 = 16 << 10;
+
+/// The linear address of the next instruction.
+#[must_use]
+pub fn linear_rip(cpu: &Vcpu) -> u64 {
+    if cpu.code_bits == 64 { cpu.rip } else { cpu.segments[CS].base.wrapping_add(cpu.rip) & 0xffff_ffff }
+}
+
+/// The linear address of the top of the stack.
+#[must_use]
+pub fn linear_rsp(cpu: &Vcpu) -> u64 {
+    let rsp = cpu.gpr[RSP];
+    if cpu.code_bits == 64 { rsp } else { cpu.segments[SS].base.wrapping_add(rsp) & 0xffff_ffff }
+}
+
+/// The next instruction of a vCPU.
+#[must_use]
+pub fn next_instruction(machine: &Machine, vcpu: usize) -> Option<Instruction> {
+    let cpu = &machine.cpus()[vcpu];
+    let mut bytes = [0; INSTRUCTION_BYTES_MAX];
+    let rip = linear_rip(cpu);
+    // Fewer bytes may be enough before a page that is not mapped; what cannot be read stays zero.
+    let _ = machine.peek_virtual(vcpu, rip, &mut bytes);
+    let instruction = Decoder::with_ip(u32::from(cpu.code_bits), &bytes, rip, DecoderOptions::NONE).decode();
+    (!instruction.is_invalid()).then_some(instruction)
+}
+
+/// What an instruction does to the nesting of calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nesting {
+    /// It calls.
+    Call,
+    /// It returns.
+    Return,
+    /// Neither.
+    Flat,
+}
+
+/// What an instruction does to the nesting of calls. System calls and interrupts count as calls.
+#[must_use]
+pub fn nesting(instruction: &Instruction) -> Nesting {
+    match instruction.flow_control() {
+        FlowControl::Call | FlowControl::IndirectCall | FlowControl::Interrupt => Nesting::Call,
+        FlowControl::Return => Nesting::Return,
+        _ => Nesting::Flat,
+    }
+}
+
+impl Debugger<'_> {
+    /// Executes so many instructions of the vCPU; stops early where something else ends it.
+    ///
+    /// # Errors
+    /// The target's.
+    pub fn step(&mut self, count: u64) -> Result<Why, DebugError> {
+        let mut last = Why::Done;
+        for _ in 0..count {
+            last = why(self.target.step(self.vcpu as u8)?);
+            if last != Why::Done {
+                break;
+            }
+        }
+        self.arrived();
+        Ok(last)
+    }
+
+    /// Takes so many instructions of the vCPU back.
+    ///
+    /// # Errors
+    /// The target's.
+    pub fn step_back(&mut self, count: u64) -> Result<Why, DebugError> {
+        let vcpu = self.vcpu as u8;
+        let mut last = Why::Done;
+        for _ in 0..count {
+            last = why(self.target.past()?.step_back(vcpu)?);
+            if last != Why::Done {
+                break;
+            }
+        }
+        self.arrived();
+        Ok(last)
+    }
+
+    /// Steps to the next call or return, or `every` instruction is shown on the way.
+    ///
+    /// # Errors
+    /// The target's.
+    pub fn until_call_or_return(&mut self, every: &mut dyn FnMut(&Debugger<'_>)) -> Result<Why, DebugError> {
+        loop {
+            let why = self.step(1)?;
+            every(self);
+            let instruction = next_instruction(self.machine(), self.vcpu);
+            if why != Why::Done || instruction.is_none_or(|next| nesting(&next) != Nesting::Flat) {
+                return Ok(why);
+            }
+        }
+    }
+
+    /// Steps to the return that matches: of the function that the cursor is in. `every` instruction is shown with how
+    /// deep it is.
+    ///
+    /// # Errors
+    /// The target's.
+    pub fn until_matching_return(
+        &mut self,
+        every: &mut dyn FnMut(&Debugger<'_>, usize),
+    ) -> Result<Why, DebugError> {
+        let mut depth = 0usize;
+        loop {
+            let before = next_instruction(self.machine(), self.vcpu);
+            let why = self.step(1)?;
+            if why != Why::Done {
+                return Ok(why);
+            }
+            match before.map(|before| nesting(&before)) {
+                Some(Nesting::Call) => depth += 1,
+                Some(Nesting::Return) => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            every(self, depth);
+            let next = next_instruction(self.machine(), self.vcpu).map(|next| nesting(&next));
+            if depth == 0 && next == Some(Nesting::Return) {
+                return Ok(Why::Done);
+            }
+        }
+    }
+
+    /// Runs until the function that the cursor is in has returned to its caller.
+    ///
+    /// # Errors
+    /// There is no caller to be seen, or the target's.
+    pub fn finish(&mut self) -> Result<Why, DebugError> {
+        let why = self.finish_function()?;
+        self.arrived();
+        Ok(why)
+    }
+
+    fn finish_function(&mut self) -> Result<Why, DebugError> {
+        let frames = crate::backtrace(self.machine(), self.vcpu, self.symbols());
+        let caller = frames.get(1).filter(|frame| frame.certain).map(|frame| frame.rip).ok_or_else(|| {
+            DebugError::Nothing("the caller of this function is not to be seen on the stack".to_owned())
+        })?;
+        let rsp = linear_rsp(&self.machine().cpus()[self.vcpu]);
+        self.run_to_stack(&[caller], rsp.wrapping_add(1))
+    }
+
+    /// Runs until this vCPU is at one of these addresses with a stack pointer of at least `rsp`, near by; or to a stop
+    /// of the list.
+    fn run_to_stack(&mut self, vaddrs: &[u64], rsp: u64) -> Result<Why, DebugError> {
+        let mut set = self.stops.set();
+        set.execute.extend_from_slice(vaddrs);
+        let is_own = |machine: &Machine, vcpu: u8, reason: StopReason| {
+            let cpu = &machine.cpus()[usize::from(vcpu)];
+            reason == StopReason::Execute
+                && usize::from(vcpu) == self.vcpu
+                && vaddrs.contains(&cpu.rip)
+                && linear_rsp(cpu).wrapping_sub(rsp) < STACK_BYTES
+        };
+        let stops = &self.stops;
+        let condition = |machine: &Machine, vcpu: u8, reason: StopReason| {
+            is_own(machine, vcpu, reason) || stops.entry_of(machine, vcpu, reason).is_some()
+        };
+        let arrival = self.target.run(None, Query { stops: &set, condition: &condition, workers: 1 })?;
+        let Arrival::Stopped { vcpu, reason } = arrival else { return Ok(why(arrival)) };
+        if usize::from(vcpu) == self.vcpu
+            && reason == StopReason::Execute
+            && vaddrs.contains(&self.machine().cpus()[self.vcpu].rip)
+        {
+            return Ok(Why::Done);
+        }
+        let number = self.stops.entry_of(self.machine(), vcpu, reason).map_or(0, |entry| entry.number);
+        self.stops.count(number);
+        self.vcpu = usize::from(vcpu);
+        Ok(Why::Entry { number, reason: Some(reason) })
+    }
+
+    /// Goes to the next source line of this function, or out of it, over calls: gdb's `next`. Without source lines, to
+    /// the next instruction.
+    ///
+    /// # Errors
+    /// The target's.
+    pub fn next_line(&mut self) -> Result<Why, DebugError> {
+        let line = self.line();
+        loop {
+            let why = self.step_over()?;
+            let here = self.line();
+            // A line that begins in its middle, after a return, is finished first.
+            if why != Why::Done || line.is_none() || (here.is_some() && here != line) {
+                self.arrived();
+                return Ok(why);
+            }
+        }
+    }
+
+    /// Executes an instruction, and what it calls or what interrupts it.
+    fn step_over(&mut self) -> Result<Why, DebugError> {
+        let cpu = &self.machine().cpus()[self.vcpu];
+        let (rip, rsp) = (linear_rip(cpu), linear_rsp(cpu));
+        let instruction = next_instruction(self.machine(), self.vcpu);
+        let behind = instruction.map_or(rip, |instruction| instruction.next_ip());
+        let why = why(self.target.step(self.vcpu as u8)?);
+        let cpu = &self.machine().cpus()[self.vcpu];
+        let (now, stack) = (linear_rip(cpu), linear_rsp(cpu));
+        let is_call = instruction.is_some_and(|instruction| nesting(&instruction) == Nesting::Call);
+        // A jump within the function, or a push, stays; what an interrupt entered is elsewhere and deeper.
+        let is_elsewhere = now != behind && !self.is_one_function(rip, now) && stack < rsp;
+        if why == Why::Done && (is_call && now != behind || is_elsewhere) {
+            return self.run_to_stack(&[rip, behind], rsp);
+        }
+        Ok(why)
+    }
+
+    fn is_one_function(&self, a: u64, b: u64) -> bool {
+        let start = |vaddr: u64| self.symbols().function_at(vaddr).map(|function| vaddr - function.offset);
+        start(a).is_some() && start(a) == start(b)
+    }
+
+    /// The source line of the next instruction.
+    #[must_use]
+    pub fn line(&self) -> Option<SourceLine> {
+        let rip = linear_rip(&self.machine().cpus()[self.vcpu]);
+        self.symbols().lines_at(rip).into_iter().next()
+    }
+
+    /// Goes back to the call of the function that the cursor is in.
+    ///
+    /// # Errors
+    /// No symbol says where the function begins, or the target's.
+    pub fn finish_back(&mut self) -> Result<Why, DebugError> {
+        let why = self.leave_back()?;
+        self.arrived();
+        Ok(why)
+    }
+
+    fn leave_back(&mut self) -> Result<Why, DebugError> {
+        let cpu = &self.machine().cpus()[self.vcpu];
+        let (rip, rsp) = (linear_rip(cpu), linear_rsp(cpu));
+        let function = self
+            .symbols()
+            .function_at(rip)
+            .ok_or_else(|| DebugError::Nothing("no symbol says where this function begins".to_owned()))?;
+        if function.offset > 0 {
+            // Where it was entered the stack pointer was at its return address, above all that it has pushed.
+            let entry = rip - function.offset;
+            let set = StopSet { execute: vec![entry], ..nothing() };
+            let (own, workers) = (self.vcpu, self.workers);
+            let condition = |machine: &Machine, vcpu: u8, _: StopReason| {
+                let at = linear_rsp(&machine.cpus()[usize::from(vcpu)]);
+                usize::from(vcpu) == own && at >= rsp && at - rsp < STACK_BYTES
+            };
+            let query = Query { stops: &set, condition: &condition, workers };
+            let arrival = self.target.past()?.run_back(query)?;
+            if !matches!(arrival, Arrival::Stopped { .. }) {
+                return Ok(why(arrival));
+            }
+        }
+        let vcpu = self.vcpu as u8;
+        Ok(why(self.target.past()?.step_back(vcpu)?))
+    }
+
+    /// Goes back to the beginning of the source line before this one, over calls. Without source lines, to the
+    /// instruction before.
+    ///
+    /// # Errors
+    /// The target's.
+    pub fn next_line_back(&mut self) -> Result<Why, DebugError> {
+        let line = self.line();
+        let mut why = self.step_back_over()?;
+        while why == Why::Done && line.is_some() && (self.line().is_none() || self.line() == line) {
+            why = self.step_back_over()?;
+        }
+        // To the beginning of the line that it has come to.
+        let line = self.line();
+        while why == Why::Done && line.is_some() {
+            let here = self.now();
+            why = self.step_back_over()?;
+            if self.line() != line {
+                self.target.past()?.seek(here)?;
+                break;
+            }
+        }
+        self.arrived();
+        Ok(why)
+    }
+
+    /// Takes an instruction back, and what it called or what had interrupted it.
+    fn step_back_over(&mut self) -> Result<Why, DebugError> {
+        let rsp = linear_rsp(&self.machine().cpus()[self.vcpu]);
+        let vcpu = self.vcpu as u8;
+        let why = why(self.target.past()?.step_back(vcpu)?);
+        let now = linear_rsp(&self.machine().cpus()[self.vcpu]);
+        let returned = next_instruction(self.machine(), self.vcpu)
+            .is_some_and(|instruction| nesting(&instruction) == Nesting::Return);
+        // Behind a return lies the callee: it is left through its entrance.
+        if why == Why::Done && returned && now < rsp {
+            return self.leave_back();
+        }
+        Ok(why)
+    }
+}

@@ -1,0 +1,198 @@
+//! `vkernel ddb`: a recording at the prompt, opened where its guest failed.
+
+use crate::boot::engine;
+use crate::config::{BootConfig, DdbConfig, ReplayConfig};
+use crate::exit::ExitStatus;
+use crate::report::SymbolSource;
+use crate::say;
+use anyhow::{Context, Result};
+use boundary::{Arrival, BootProtocol, Mark, World};
+use ddb_shell::ddb::{Answer, Ddb, Face, Left, LineEditor, PlainLines, Words, prompt};
+use ddb_shell::debugger::live::LiveTarget;
+use ddb_shell::debugger::place::{self, Place};
+use ddb_shell::debugger::target::Tell;
+use ddb_shell::debugger::{Debugger, Why};
+use host::{Host, HostOptions};
+use machine::Interrupt;
+use recorder::{Ending, ImageSet, TraceReader};
+use replay::{Budget, Outcome, ProgressReport, Timeline};
+use std::cell::RefCell;
+use std::fs::OpenOptions;
+use std::io::{self, BufReader, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// Opens a recording at the prompt.
+///
+/// # Errors
+/// A trace that cannot be read, or a divergence on the way to where it is opened.
+pub fn run(config: &DdbConfig) -> Result<ExitStatus> {
+    let replay = &config.replay;
+    let kernel = replay.kernel();
+    let symbols = SymbolSource::open(&replay.symbols, &kernel)?;
+    let inspector = symbols.guest_inspector(replay.reader.power_on().boot.protocol, false);
+    let interrupt = Interrupt::default();
+    let options = HostOptions { inputs: false, interrupt: Some(interrupt.flag()), ..HostOptions::default() };
+    let mut host = Host::open(options)?;
+    let timeline = Timeline::new(
+        &replay.reader,
+        &replay.images,
+        engine(replay.engine),
+        interrupt.clone(),
+        Budget::default(),
+    )?;
+    let failure = failure_place(&replay.reader);
+    let mut debugger = Debugger::new(Box::new(timeline), inspector, failure, interrupt);
+    debugger.target.on_progress(progress());
+    let place = match (&config.at, failure) {
+        (Some(place), _) => place.clone(),
+        (None, Some(_)) => Place::Failure,
+        (None, None) => Place::End,
+    };
+    debugger.seek(&place)?;
+    debugger.choose_vcpu();
+    let mut ddb = Ddb::new(debugger);
+    let mut face = HostFace { face: face()?, host: &mut host };
+    prompt(&mut ddb, &mut face, &Why::Done, &config.commands);
+    Ok(ExitStatus::Good)
+}
+
+/// What a debugger of a live guest needs.
+pub struct Debuggee<'s> {
+    /// Where its symbols come from.
+    pub symbols: &'s SymbolSource,
+    /// How it was entered.
+    pub protocol: BootProtocol,
+    /// Ends whatever takes long.
+    pub interrupt: Interrupt,
+}
+
+/// Runs a live guest to its end, with the prompt whenever somebody asks for it.
+///
+/// # Errors
+/// The terminal refuses the prompt.
+pub fn run_live(
+    mut target: LiveTarget<'_>,
+    debuggee: &Debuggee<'_>,
+    judge: impl FnOnce(&Ending) -> u8,
+) -> Result<Outcome> {
+    while target.run_freely() {
+        let inspector = debuggee.symbols.guest_inspector(debuggee.protocol, false);
+        let interrupt = debuggee.interrupt.clone();
+        let mut face = face()?;
+        let mut debugger = Debugger::new(Box::new(&mut target), inspector, None, interrupt);
+        debugger.target.on_progress(progress());
+        let left = prompt(&mut Ddb::new(debugger), face.as_mut(), &Why::Done, &[]);
+        if left == Left::Quit {
+            break;
+        }
+    }
+    Ok(target.into_live().finish(judge))
+}
+
+/// Opens the recording of a boot that has failed.
+///
+/// # Errors
+/// As [`run`].
+pub fn open_at_failure(trace: &Path, images: ImageSet, config: &BootConfig) -> Result<()> {
+    let reader = TraceReader::open(trace)?;
+    let replay = ReplayConfig { reader, images, engine: config.engine, symbols: config.symbols.clone() };
+    run(&DdbConfig { replay, at: None, commands: Vec::new() })?;
+    Ok(())
+}
+
+/// Where the guest of a recording failed.
+fn failure_place(reader: &TraceReader) -> Option<Mark> {
+    match reader.ending().map(|end| &end.ending) {
+        Some(Ending::Failure { place, .. }) => Some(*place),
+        _ => None,
+    }
+}
+
+/// A line editor if there is a terminal, else plain lines from stdin.
+fn face() -> Result<Box<dyn Face>> {
+    if !io::stdin().is_terminal() {
+        return Ok(Box::new(PlainLines::new(io::stdin().lock(), io::stdout())));
+    }
+    let open = || OpenOptions::new().read(true).write(true).open("/dev/tty").context("/dev/tty");
+    let (terminal, keyboard) = (open()?, open()?);
+    let keys = Box::new(move || host::read_key(&keyboard));
+    Ok(Box::new(LineEditor::new(terminal, history_file(), keys).context("the terminal")?))
+}
+
+/// Where the lines of earlier sessions are kept.
+fn history_file() -> Option<PathBuf> {
+    let store = crate::config::store().ok()?;
+    std::fs::create_dir_all(store.root()).ok()?;
+    Some(store.root().join("ddb_history"))
+}
+
+/// Says how far long work has come, on a terminal, from its second second on.
+fn progress() -> Tell {
+    if !io::stderr().is_terminal() {
+        return Rc::new(RefCell::new(|_| {}));
+    }
+    let mut last: Option<(Mark, Instant)> = None;
+    let mut shown = Instant::now();
+    Rc::new(RefCell::new(move |report: ProgressReport| {
+        let began = match last {
+            Some((from, began)) if from == report.from => began,
+            _ => Instant::now(),
+        };
+        last = Some((report.from, began));
+        let (from, to) = (report.from.icount.0, report.to.icount.0);
+        let (done, all) = (report.at.icount.0.abs_diff(from), to.abs_diff(from));
+        if began.elapsed() > Duration::from_secs(1) && shown.elapsed() > Duration::from_millis(200) && all > 0
+        {
+            shown = Instant::now();
+            say::progress(&format!("{} {:3}%", place::shown(report.at), done.saturating_mul(100) / all));
+        }
+    }))
+}
+
+/// A face beside a host that listens to signals: one that ends the process ends the prompt.
+struct HostFace<'h> {
+    face: Box<dyn Face>,
+    host: &'h mut Host,
+}
+
+impl Face for HostFace<'_> {
+    fn read(&mut self, prompt: &str, words: &Words) -> Answer {
+        for arrival in self.host.arrivals(Duration::ZERO) {
+            // ^C has interrupted what took long, and that is all it is for.
+            if let Arrival::Stop { signal, .. } = arrival
+                && i32::from(signal) != nix::libc::SIGINT
+            {
+                return Answer::Eof;
+            }
+        }
+        self.face.read(prompt, words)
+    }
+
+    fn print(&mut self, text: &str) {
+        self.face.print(text);
+    }
+
+    fn key(&mut self) -> Option<char> {
+        self.face.key()
+    }
+
+    fn has_keys(&self) -> bool {
+        self.face.has_keys()
+    }
+
+    fn confirm(&mut self, question: &str) -> bool {
+        self.face.confirm(question)
+    }
+}
+
+/// The lines of a file of commands.
+///
+/// # Errors
+/// It cannot be read.
+pub fn commands_of(file: &Path) -> io::Result<Vec<String>> {
+    let lines = io::BufRead::lines(BufReader::new(std::fs::File::open(file)?));
+    let lines: io::Result<Vec<String>> = lines.collect();
+    Ok(lines?.into_iter().filter(|line| !line.trim_start().starts_with('#')).collect())
+}
