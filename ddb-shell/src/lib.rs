@@ -1,12 +1,13 @@
 //! The debugger's side of a machine: symbols, backtraces and reports of a stopped or failed guest.
 //!
-//! One session ([`debugger`]) with two faces: the prompt ([`ddb`]) and the gdb server. Knows nothing of files' names: bytes come
+//! One session ([`debugger`]) with two faces: the prompt ([`ddb`]) and the gdb server ([`gdb`]). Knows nothing of files' names: bytes come
 //! in, text goes out; of terminals only how lines are edited.
 #![forbid(unsafe_code)]
 
 pub mod backtrace;
 pub mod ddb;
 pub mod debugger;
+pub mod gdb;
 pub mod inspector;
 pub mod kernel;
 pub mod report;

@@ -15,7 +15,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use traces::{DdbArgs, DemoArgs, ExploreArgs, LsArgs, PinArgs, ReplayArgs, RmArgs, TraceCommand};
+use traces::{DdbArgs, DemoArgs, ExploreArgs, GdbArgs, LsArgs, PinArgs, ReplayArgs, RmArgs, TraceCommand};
 
 /// Boots an unmodified x86-64 kernel in one Linux process, records it, and replays it bit for bit
 ///
@@ -52,6 +52,13 @@ pub enum Command {
     /// It is opened where its guest failed, else at its end. The commands and habits are those of ddb(4), with
     /// commands that go back in time: see docs/ddb.md, or type help.
     Ddb(DdbArgs),
+    /// Debug a recording with gdb, forwards and backwards
+    ///
+    /// Starts gdb with the symbols loaded, connected to the recording where its guest failed, else at its end.
+    /// reverse-step, reverse-continue and their kin work, breakpoints and watchpoints are without limit, threads are
+    /// vCPUs, and monitor COMMAND is a command of the ddb prompt.
+    #[command(override_usage = "vkernel gdb [OPTIONS] [TRACE] [-- GDB-ARGS]")]
+    Gdb(GdbArgs),
     /// Look at, check or pack a recording
     #[command(subcommand)]
     Trace(TraceCommand),

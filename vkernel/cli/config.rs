@@ -10,7 +10,8 @@ mod recordings;
 pub use explore::{DemoConfig, ExploreConfig};
 pub use pattern::Pattern;
 pub use recordings::{
-    DdbConfig, PackConfig, ReplayConfig, VerifyConfig, open_replay, open_trace, refuse, refuse_path, store,
+    DdbConfig, GdbConfig, PackConfig, ReplayConfig, VerifyConfig, open_replay, open_trace, refuse,
+    refuse_path, store,
 };
 
 use crate::args::boot::{

@@ -103,7 +103,7 @@ pub fn open_at_failure(trace: &Path, images: ImageSet, config: &BootConfig) -> R
 }
 
 /// Where the guest of a recording failed.
-fn failure_place(reader: &TraceReader) -> Option<Mark> {
+pub fn failure_place(reader: &TraceReader) -> Option<Mark> {
     match reader.ending().map(|end| &end.ending) {
         Some(Ending::Failure { place, .. }) => Some(*place),
         _ => None,
@@ -129,7 +129,7 @@ fn history_file() -> Option<PathBuf> {
 }
 
 /// Says how far long work has come, on a terminal, from its second second on.
-fn progress() -> Tell {
+pub fn progress() -> Tell {
     if !io::stderr().is_terminal() {
         return Rc::new(RefCell::new(|_| {}));
     }

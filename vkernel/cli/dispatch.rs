@@ -5,13 +5,13 @@ use crate::args::traces::ExploreArgs;
 use crate::args::traces::TraceCommand;
 use crate::args::{Command, later};
 use crate::config::{
-    BootConfig, DdbConfig, DemoConfig, ExploreConfig, PackConfig, VerifyConfig, open_replay,
+    BootConfig, DdbConfig, DemoConfig, ExploreConfig, GdbConfig, PackConfig, VerifyConfig, open_replay,
 };
 use crate::exit::{ExitStatus, guarded};
 use crate::pidfile::PidFile;
 use crate::result::ResultFile;
 use crate::{
-    affinity, boot, ddb, demo, explore, generate, ls, pin, replay, rm, say, trace_events, trace_info,
+    affinity, boot, ddb, demo, explore, gdb, generate, ls, pin, replay, rm, say, trace_events, trace_info,
     trace_pack,
 };
 use anyhow::Result;
@@ -22,6 +22,7 @@ pub fn run(command: Command) -> Result<ExitStatus> {
         Command::Boot(arguments) => run_boot(*arguments),
         Command::Replay(arguments) => replay::run(open_replay(arguments)?),
         Command::Ddb(arguments) => ddb::run(&DdbConfig::open(arguments)?),
+        Command::Gdb(arguments) => gdb::run(&GdbConfig::open(arguments)?),
         Command::Trace(command) => run_trace(command),
         Command::Ls(arguments) => ls::run(&arguments),
         Command::Rm(arguments) => rm::run(&arguments),

@@ -9,6 +9,7 @@ mod demo;
 mod dispatch;
 mod exit;
 mod explore;
+mod gdb;
 mod generate;
 mod ls;
 mod other_model;

@@ -3,6 +3,7 @@
 //! The ddb prompt and the gdb server are two faces of it. It prints nothing and reads no commands.
 
 mod c;
+mod interrupts;
 pub mod live;
 pub mod place;
 pub mod stepping;

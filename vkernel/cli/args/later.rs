@@ -8,8 +8,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use std::ffi::OsString;
 
 /// Subcommands to come, and what each is for.
-pub const SUBCOMMANDS: [(&str, &str); 4] = [
-    ("gdb", "the gdb server"),
+pub const SUBCOMMANDS: [(&str, &str); 3] = [
     ("minimize", "reducing a failing schedule"),
     ("first", "finding the first instruction at which an expression holds"),
     ("bisect", "bisecting over builds"),

@@ -107,7 +107,6 @@ fn what_comes_later_is_refused_by_name() {
         ("--stop-at panic kernel", "--stop-at"),
         ("--engine jit kernel", "use interp"),
         ("replay --engine jit", "use interp"),
-        ("gdb", "vkernel gdb"),
         ("minimize x", "vkernel minimize"),
         ("first {x}", "vkernel first"),
         ("bisect", "vkernel bisect"),

@@ -63,6 +63,31 @@ pub struct DdbArgs {
     pub commands: Vec<String>,
 }
 
+/// The arguments of `vkernel gdb`.
+#[derive(Args, Clone, Debug)]
+pub struct GdbArgs {
+    #[command(flatten)]
+    pub replay: ReplayArgs,
+
+    /// Open it at this place instead: see vkernel ddb --help
+    #[arg(long, value_name = "PLACE")]
+    pub at: Option<String>,
+
+    /// The gdb to start
+    #[arg(long, value_name = "FILE", default_value = "gdb", value_hint = ValueHint::CommandName)]
+    pub gdb: PathBuf,
+
+    /// Start no gdb; serve those that connect to this address
+    ///
+    /// Only this host's own address is taken unless another is named. A port of 0 is chosen by the host, and said.
+    #[arg(long, value_name = "[HOST]:PORT", num_args = 0..=1, require_equals = true, default_missing_value = "localhost:1234")]
+    pub listen: Option<String>,
+
+    /// Arguments for gdb
+    #[arg(value_name = "GDB-ARGS", last = true, allow_hyphen_values = true)]
+    pub arguments: Vec<OsString>,
+}
+
 /// `vkernel trace ...`
 #[derive(Subcommand, Debug)]
 pub enum TraceCommand {

@@ -1,7 +1,7 @@
 //! Recordings that arguments name: the store, the trace, and the images that the trace needs.
 
 use crate::args::boot::Engine;
-use crate::args::traces::{DdbArgs, ImageArgs, ReplayArgs, TracePackArgs, TraceVerifyArgs};
+use crate::args::traces::{DdbArgs, GdbArgs, ImageArgs, ReplayArgs, TracePackArgs, TraceVerifyArgs};
 use crate::exit::usage;
 use crate::other_model;
 use anyhow::{Context, Result};
@@ -11,6 +11,7 @@ use recorder::{
     Attachment, AttachmentKind, ImageSet, Store, StoreError, StoreRoot, TraceError, TraceReader,
     gather_images,
 };
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::{env, io};
@@ -48,16 +49,55 @@ pub struct DdbConfig {
     pub commands: Vec<String>,
 }
 
+/// All that `vkernel gdb` runs with.
+#[derive(Debug)]
+pub struct GdbConfig {
+    /// What to debug.
+    pub replay: ReplayConfig,
+    /// Where to open it.
+    pub at: Option<Place>,
+    /// The gdb to start.
+    pub gdb: PathBuf,
+    /// Where to serve, instead of starting one.
+    pub listen: Option<String>,
+    /// What gdb is told.
+    pub arguments: Vec<OsString>,
+}
+
+impl GdbConfig {
+    /// Opens a trace.
+    ///
+    /// # Errors
+    /// When there is no such trace, or the place is none.
+    pub fn open(arguments: GdbArgs) -> Result<GdbConfig> {
+        let listen = arguments.listen.map(|address| match address.strip_prefix(':') {
+            Some(port) => format!("localhost:{port}"),
+            None => address,
+        });
+        Ok(GdbConfig {
+            at: place(arguments.at.as_deref())?,
+            replay: open_replay(arguments.replay)?,
+            gdb: arguments.gdb,
+            listen,
+            arguments: arguments.arguments,
+        })
+    }
+}
+
+/// The place that `--at` names.
+fn place(text: Option<&str>) -> Result<Option<Place>> {
+    let parse =
+        |text| ddb_shell::debugger::place::parse(text).map_err(|error| usage(format!("--at: {error}")));
+    text.map(parse).transpose()
+}
+
 impl DdbConfig {
     /// Opens a trace and reads the files of commands.
     ///
     /// # Errors
     /// When there is no such trace or file, or the place is none.
     pub fn open(arguments: DdbArgs) -> Result<DdbConfig> {
-        let place = |text: &String| {
-            ddb_shell::debugger::place::parse(text).map_err(|error| usage(format!("--at: {error}")))
-        };
-        let at = arguments.at.as_ref().map(place).transpose()?;
+        let at = place(arguments.at.as_deref())?;
         let mut commands = Vec::new();
         for file in &arguments.files {
             let lines = crate::ddb::commands_of(file)

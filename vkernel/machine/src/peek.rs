@@ -91,7 +91,6 @@ impl Machine {
     ///
     /// # Errors
     /// Says which level maps nothing; the entries before it are there.
-    #[must_use]
     pub fn page_walk(&self, vcpu: usize, vaddr: u64) -> (Vec<WalkStep>, Result<u64, PeekError>) {
         let mut steps = Vec::new();
         let Some(cpu) = self.cpus().get(vcpu) else { return (steps, Err(PeekError::NoSuchVcpu(vcpu))) };

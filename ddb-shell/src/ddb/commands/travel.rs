@@ -426,7 +426,6 @@ impl Ddb<'_> {
     }
 
     /// Lists what a query finds in the whole recording, one line each, with what `describe` says of it.
-    #[expect(clippy::type_complexity, reason = "a callback of one caller")]
     fn list_hits(
         &mut self,
         set: &StopSet,

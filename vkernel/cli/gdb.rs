@@ -1,0 +1,146 @@
+//! `vkernel gdb`: the real gdb on a recording, with symbols loaded and everything set.
+
+use crate::boot::engine;
+use crate::config::GdbConfig;
+use crate::ddb::{failure_place, progress};
+use crate::exit::ExitStatus;
+use crate::report::SymbolSource;
+use crate::say;
+use anyhow::{Context, Result};
+use ddb_shell::ddb::Ddb;
+use ddb_shell::debugger::Debugger;
+use ddb_shell::debugger::place::Place;
+use ddb_shell::gdb::{Ended, serve};
+use host::{Host, HostOptions};
+use machine::Interrupt;
+use replay::{Budget, Timeline};
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::Duration;
+
+/// Runs gdb on a recording, or serves one that comes.
+///
+/// # Errors
+/// A trace that cannot be read, gdb that cannot be started, or a divergence.
+pub fn run(config: &GdbConfig) -> Result<ExitStatus> {
+    let replay = &config.replay;
+    let symbols = SymbolSource::open(&replay.symbols, &replay.kernel())?;
+    let inspector = symbols.guest_inspector(replay.reader.power_on().boot.protocol, false);
+    let interrupt = Interrupt::default();
+    let options = HostOptions { inputs: false, interrupt: Some(interrupt.flag()), ..HostOptions::default() };
+    // Only for its signals: ^C at gdb's terminal reaches this process too, and is gdb's business.
+    let _host = Host::open(options)?;
+    let timeline = Timeline::new(
+        &replay.reader,
+        &replay.images,
+        engine(replay.engine),
+        interrupt.clone(),
+        Budget::default(),
+    )?;
+    let failure = failure_place(&replay.reader);
+    let mut debugger = Debugger::new(Box::new(timeline), inspector, failure, interrupt);
+    debugger.target.on_progress(progress());
+    let place = match (&config.at, failure) {
+        (Some(place), _) => place.clone(),
+        (None, Some(_)) => Place::Failure,
+        (None, None) => Place::End,
+    };
+    debugger.seek(&place)?;
+    debugger.choose_vcpu();
+    let slide = debugger.symbols().slide();
+    let mut ddb = Ddb::new(debugger);
+    match &config.listen {
+        Some(address) => listen(&mut ddb, address),
+        None => start(&mut ddb, config, slide),
+    }
+}
+
+/// Serves one gdb after the other at an address.
+fn listen(ddb: &mut Ddb<'_>, address: &str) -> Result<ExitStatus> {
+    let listener = TcpListener::bind(address).with_context(|| format!("--listen {address}"))?;
+    say::line(&format!("gdb: target remote {}", listener.local_addr()?));
+    loop {
+        let (stream, _) = listener.accept().context("waiting for gdb")?;
+        stream.set_nodelay(true)?;
+        let reader = stream.try_clone()?;
+        match serve(ddb, Box::new(reader), Box::new(stream)) {
+            Ok(Ended::Killed) => return Ok(ExitStatus::Good),
+            Ok(_) => {}
+            // A client that breaks off is no reason to leave the next one alone.
+            Err(error) => say::line(&error.to_string()),
+        }
+    }
+}
+
+/// Starts gdb and serves it over a socket of its own.
+fn start(ddb: &mut Ddb<'_>, config: &GdbConfig, slide: i64) -> Result<ExitStatus> {
+    let directory = tempfile::tempdir().context("a directory for the socket")?;
+    let socket = directory.path().join("gdb");
+    let listener = UnixListener::bind(&socket).with_context(|| socket.display().to_string())?;
+    let symbols = symbol_file(config, directory.path())?;
+    let mut gdb = Command::new(&config.gdb);
+    gdb.args(["-q", "-ex", "set architecture i386:x86-64", "-ex", "set pagination off"]);
+    if let Some(file) = &symbols {
+        let path = file.display();
+        gdb.arg("-ex");
+        gdb.arg(match slide {
+            0 => format!("symbol-file {path}"),
+            _ => format!("symbol-file {path} -o {slide:#x}"),
+        });
+        let scripts = file.with_file_name("vmlinux-gdb.py");
+        if scripts.is_file() {
+            gdb.arg("-ex").arg(format!("source {}", scripts.display()));
+        }
+    }
+    gdb.arg("-ex").arg(format!("target remote {}", socket.display()));
+    // gdb begins with its first thread, whatever stopped.
+    if ddb.debugger.vcpu > 0 {
+        gdb.arg("-ex").arg(format!("thread {}", ddb.debugger.vcpu + 1));
+    }
+    let mut gdb = gdb.args(&config.arguments).spawn().with_context(|| {
+        format!(
+            "cannot start {}: install gdb, or name it by --gdb; --listen serves one elsewhere",
+            config.gdb.display()
+        )
+    })?;
+    let served = serve_child(ddb, &listener, &mut gdb);
+    let status = gdb.wait().context("waiting for gdb")?;
+    served?;
+    Ok(if status.success() { ExitStatus::Good } else { ExitStatus::HostTrouble })
+}
+
+/// Serves gdb as often as it connects, until it has ended.
+fn serve_child(ddb: &mut Ddb<'_>, listener: &UnixListener, gdb: &mut Child) -> Result<()> {
+    listener.set_nonblocking(true)?;
+    while gdb.try_wait()?.is_none() {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false)?;
+                let reader = stream.try_clone()?;
+                serve(ddb, Box::new(reader), Box::new(stream))?;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => return Err(error).context("waiting for gdb"),
+        }
+    }
+    Ok(())
+}
+
+/// The file with symbols for gdb: that of --symbols, else the kernel if it has any.
+fn symbol_file(config: &GdbConfig, directory: &Path) -> Result<Option<PathBuf>> {
+    if let Some(file) = config.replay.symbols.first() {
+        return Ok(Some(file.clone()));
+    }
+    let kernel = config.replay.kernel();
+    if ddb_shell::Symbols::parse(&kernel).is_err() {
+        return Ok(None);
+    }
+    let path = directory.join("kernel");
+    std::fs::write(&path, kernel.as_slice()).with_context(|| path.display().to_string())?;
+    Ok(Some(path))
+}
