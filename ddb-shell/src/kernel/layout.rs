@@ -1,23 +1,13 @@
-//! Where members lie in the kernel's structures, from its VMCOREINFO (kernel/vmcore_info.c: text lines such as
-//! `OFFSET(prb_desc_ring.descs)=8`) and from its BTF (Documentation/bpf/btf.rst). The first says where the log is, but
-//! only once the kernel has come to its subsystems; the second is there from the start, in kernels built with it.
+//! Where members lie in the kernel's structures: from its BTF or DWARF, else from its VMCOREINFO (kernel/vmcore_info.c:
+//! text lines such as `OFFSET(prb_desc_ring.descs)=8`), which kernels without BTF have, too, but only once they have come
+//! to their subsystems.
 
-use super::btf;
 use crate::symbols::Symbols;
+use crate::symbols::types::{Keyword, NameKind, TypeRef, Types};
 use machine::Machine;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
-/// The structures that are asked for; all others of BTF are skipped.
-const STRUCTURES: [&str; 8] = [
-    "printk_ringbuffer",
-    "prb_desc_ring",
-    "prb_desc",
-    "prb_data_blk_lpos",
-    "prb_data_ring",
-    "printk_info",
-    "task_struct",
-    "pcpu_hot",
-];
 /// How VMCOREINFO begins, at the start of a page.
 const VMCOREINFO_START: &[u8] = b"OSRELEASE=";
 const PAGE_BYTES: usize = 4096;
@@ -25,28 +15,51 @@ const PAGE_BYTES: usize = 4096;
 const BTF_BYTES_MAX: u64 = 64 << 20;
 
 /// Sizes by `structure`, offsets by `structure.member`, addresses by `symbol()`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Layout {
-    numbers: BTreeMap<String, u64>,
+pub struct Layout<'a, 'data> {
+    machine: &'a Machine,
+    symbols: &'a Symbols<'data>,
+    vmcoreinfo: OnceCell<BTreeMap<String, u64>>,
 }
 
-impl Layout {
+impl<'a, 'data> Layout<'a, 'data> {
     /// Everything that the kernel says, seen through the page tables of `vcpu`.
-    pub fn find(machine: &Machine, vcpu: usize, symbols: &Symbols<'_>) -> Option<Layout> {
-        let mut layout = Layout::default();
-        if let Some(bytes) = btf_section(machine, vcpu, symbols) {
-            layout.numbers = btf::layouts(&bytes, &STRUCTURES).unwrap_or_default();
+    pub fn find(machine: &'a Machine, vcpu: usize, symbols: &'a Symbols<'data>) -> Layout<'a, 'data> {
+        if symbols.types().btf().is_none()
+            && let Some(bytes) = btf_section(machine, vcpu, symbols)
+        {
+            symbols.types().add_btf(bytes);
         }
-        if let Some(text) = find_vmcoreinfo(machine) {
-            layout.numbers.extend(parse_vmcoreinfo(&text));
-        }
-        (!layout.numbers.is_empty()).then_some(layout)
+        Layout { machine, symbols, vmcoreinfo: OnceCell::new() }
     }
 
     /// A number by its name.
     pub fn get(&self, name: &str) -> Option<u64> {
-        self.numbers.get(name).copied()
+        let described = match (name.strip_suffix("()"), name.split_once('.')) {
+            (Some(symbol), _) => self.symbols.address_of(symbol),
+            (None, Some((structure, member))) => offset_bytes(self.symbols.types(), structure, member),
+            (None, None) => size_bytes(self.symbols.types(), name),
+        };
+        described.or_else(|| {
+            let read = || find_vmcoreinfo(self.machine).map(|text| parse_vmcoreinfo(&text));
+            self.vmcoreinfo.get_or_init(|| read().unwrap_or_default()).get(name).copied()
+        })
     }
+}
+
+/// A structure; from BTF if there is any, which is read at once.
+fn structure(types: &Types<'_>, name: &str) -> Option<TypeRef> {
+    let kind = NameKind::Tag(Keyword::Struct);
+    let of_btf = types.btf().and_then(|btf| btf.find_type(kind, name)).map(TypeRef::Btf);
+    of_btf.or_else(|| types.find(kind, name))
+}
+
+fn size_bytes(types: &Types<'_>, name: &str) -> Option<u64> {
+    types.size_bytes(&structure(types, name)?).ok()
+}
+
+fn offset_bytes(types: &Types<'_>, name: &str, member: &str) -> Option<u64> {
+    let place = types.member(&structure(types, name)?, member).ok()??;
+    (place.offset_bits % 8 == 0 && place.width_bits.is_none()).then_some(place.offset_bits / 8)
 }
 
 fn btf_section(machine: &Machine, vcpu: usize, symbols: &Symbols<'_>) -> Option<Vec<u8>> {

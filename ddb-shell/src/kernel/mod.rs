@@ -1,7 +1,6 @@
 //! What Linux knows of itself, read from its memory: its log and its tasks. Where things lie in its structures comes
 //! from what the kernel carries for such readers, never from numbers in this program.
 
-mod btf;
 mod layout;
 pub mod printk;
 mod task;
@@ -14,25 +13,30 @@ use crate::symbols::Symbols;
 use layout::Layout;
 use machine::Machine;
 
+/// Lets expressions and printers know the types that a running Linux carries for BPF. Whether there are any types then.
+pub fn find_types(machine: &Machine, symbols: &Symbols<'_>) -> bool {
+    let _ = Guest::find(machine, symbols);
+    !symbols.types().is_empty()
+}
+
 /// A running Linux.
-struct Guest<'a> {
+struct Guest<'a, 'data> {
     machine: &'a Machine,
     /// Whose page tables are looked through: one that maps the kernel.
     vcpu: usize,
-    layout: Layout,
+    layout: Layout<'a, 'data>,
 }
 
-impl<'a> Guest<'a> {
-    /// `None` for another system, or for a kernel that says nothing of its structures.
-    fn find(machine: &'a Machine, symbols: &Symbols<'_>) -> Option<Guest<'a>> {
+impl<'a, 'data> Guest<'a, 'data> {
+    /// `None` if no vCPU is where the kernel can be seen from.
+    fn find(machine: &'a Machine, symbols: &'a Symbols<'data>) -> Option<Guest<'a, 'data>> {
         let probe = symbols.address_of("linux_banner");
         let maps_kernel = |vcpu: &usize| match probe {
             Some(vaddr) => machine.peek_virtual(*vcpu, vaddr, &mut [0; 8]).is_ok(),
             None => machine.cpus()[*vcpu].is_long_mode(),
         };
         let vcpu = (0..machine.cpus().len()).find(maps_kernel)?;
-        let layout = Layout::find(machine, vcpu, symbols)?;
-        Some(Guest { machine, vcpu, layout })
+        Some(Guest { machine, vcpu, layout: Layout::find(machine, vcpu, symbols) })
     }
 
     fn read<const BYTES: usize>(&self, vaddr: u64) -> Option<[u8; BYTES]> {
