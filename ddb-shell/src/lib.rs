@@ -17,7 +17,7 @@ pub mod symbols;
 #[cfg(test)]
 mod testing;
 
-pub use backtrace::{Frame, backtrace};
+pub use backtrace::{Found, Frame, backtrace, backtrace_from};
 pub use expression::{ExprError, NameScope, PrintStyle, Program, Value, compile, print, print_type};
 pub use inspector::GuestInspector;
 pub use memory::{GuestMemory, VcpuMemory};

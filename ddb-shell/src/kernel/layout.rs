@@ -2,8 +2,9 @@
 //! text lines such as `OFFSET(prb_desc_ring.descs)=8`), which kernels without BTF have, too, but only once they have come
 //! to their subsystems.
 
+use crate::memory::{GuestMemory, VcpuMemory};
 use crate::symbols::Symbols;
-use crate::symbols::types::{Keyword, NameKind, TypeRef, Types};
+use crate::symbols::types::Types;
 use machine::Machine;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -24,11 +25,7 @@ pub struct Layout<'a, 'data> {
 impl<'a, 'data> Layout<'a, 'data> {
     /// Everything that the kernel says, seen through the page tables of `vcpu`.
     pub fn find(machine: &'a Machine, vcpu: usize, symbols: &'a Symbols<'data>) -> Layout<'a, 'data> {
-        if symbols.types().btf().is_none()
-            && let Some(bytes) = btf_section(machine, vcpu, symbols)
-        {
-            symbols.types().add_btf(bytes);
-        }
+        find_types(symbols, &VcpuMemory { machine, vcpu });
         Layout { machine, symbols, vmcoreinfo: OnceCell::new() }
     }
 
@@ -46,30 +43,33 @@ impl<'a, 'data> Layout<'a, 'data> {
     }
 }
 
-/// A structure; from BTF if there is any, which is read at once.
-fn structure(types: &Types<'_>, name: &str) -> Option<TypeRef> {
-    let kind = NameKind::Tag(Keyword::Struct);
-    let of_btf = types.btf().and_then(|btf| btf.find_type(kind, name)).map(TypeRef::Btf);
-    of_btf.or_else(|| types.find(kind, name))
-}
-
 fn size_bytes(types: &Types<'_>, name: &str) -> Option<u64> {
-    types.size_bytes(&structure(types, name)?).ok()
+    types.size_bytes(&types.structure(name)?).ok()
 }
 
 fn offset_bytes(types: &Types<'_>, name: &str, member: &str) -> Option<u64> {
-    let place = types.member(&structure(types, name)?, member).ok()??;
+    let place = types.member(&types.structure(name)?, member).ok()??;
     (place.offset_bits % 8 == 0 && place.width_bits.is_none()).then_some(place.offset_bits / 8)
 }
 
-fn btf_section(machine: &Machine, vcpu: usize, symbols: &Symbols<'_>) -> Option<Vec<u8>> {
+/// Lets expressions and printers know the types that a running Linux carries for BPF. Whether any types are known then.
+pub fn find_types(symbols: &Symbols<'_>, memory: &dyn GuestMemory) -> bool {
+    if symbols.types().btf().is_none()
+        && let Some(bytes) = btf_section(symbols, memory)
+    {
+        symbols.types().add_btf(bytes);
+    }
+    !symbols.types().is_empty()
+}
+
+fn btf_section(symbols: &Symbols<'_>, memory: &dyn GuestMemory) -> Option<Vec<u8>> {
     let start = symbols.address_of("__start_BTF")?;
     let length = symbols.address_of("__stop_BTF")?.checked_sub(start)?;
     if length > BTF_BYTES_MAX {
         return None;
     }
     let mut bytes = vec![0; length as usize];
-    machine.peek_virtual(vcpu, start, &mut bytes).ok()?;
+    memory.read(start, &mut bytes).ok()?;
     Some(bytes)
 }
 

@@ -2,22 +2,19 @@
 //! from what the kernel carries for such readers, never from numbers in this program.
 
 mod layout;
+pub(crate) mod orc;
 pub mod printk;
+pub(crate) mod pt_regs;
 mod task;
 #[cfg(test)]
 mod tests;
 
+pub use layout::find_types;
 pub use task::{Task, current_task};
 
 use crate::symbols::Symbols;
 use layout::Layout;
 use machine::Machine;
-
-/// Lets expressions and printers know the types that a running Linux carries for BPF. Whether there are any types then.
-pub fn find_types(machine: &Machine, symbols: &Symbols<'_>) -> bool {
-    let _ = Guest::find(machine, symbols);
-    !symbols.types().is_empty()
-}
 
 /// A running Linux.
 struct Guest<'a, 'data> {

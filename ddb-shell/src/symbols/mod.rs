@@ -21,7 +21,7 @@ use std::sync::Arc;
 use table::{Builder, Rank, SymbolTable};
 use types::{DataModel, Types};
 
-pub use dwarf::{Located, Location, LocationError, Scope, ScopeKind, Variable};
+pub use dwarf::{Located, Location, LocationError, Scope, ScopeKind, Unwound, Variable};
 pub use lines::{LineInfo, SourceLine};
 pub use table::Function;
 pub use variables::Global;

@@ -1,7 +1,9 @@
 //! Variables and functions by name, with their types and places; and those that can be seen from an address.
 
 use super::types::TypeRef;
-use super::{Location, Scope, Symbols};
+use super::{Location, Scope, Symbols, Unwound};
+use crate::memory::GuestMemory;
+use crate::registers::Registers;
 
 /// Something that a name stands for everywhere.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +26,16 @@ impl<'data> Symbols<'data> {
             if let Some(dwarf) = dwarf {
                 dwarf.prepare();
             }
+        }
+    }
+
+    /// The caller of a frame that executes at `vaddr`, by the file's call frame information. For a frame that waits for a
+    /// call to return, `vaddr` is one byte before its return address.
+    #[must_use]
+    pub fn unwind(&self, vaddr: u64, registers: &Registers, memory: &dyn GuestMemory) -> Unwound {
+        match &self.dwarf {
+            Some(dwarf) => dwarf.unwind(self.link_address(vaddr), registers, memory, &self.relocation),
+            None => Unwound::Unknown,
         }
     }
 

@@ -11,10 +11,14 @@ mod scope;
 #[cfg(test)]
 mod tests;
 
+pub use frames::Unwound;
 pub use location::{Located, Location, LocationError};
 pub use scope::{Scope, ScopeKind, Variable};
 
+use super::Relocation;
 use super::types::NameKind;
+use crate::memory::GuestMemory;
+use crate::registers::Registers;
 use frames::CallFrames;
 use gimli::{
     AttributeValue, DebuggingInformationEntry, EndianSlice, RunTimeEndian, SectionId, Unit, UnitHeader,
@@ -90,6 +94,17 @@ impl<'data> DebugInfo<'data> {
     /// The sections, shared with the reader of source lines.
     pub(super) fn sections(&self) -> Arc<gimli::Dwarf<Section<'data>>> {
         Arc::clone(&self.dwarf)
+    }
+
+    /// The caller of a frame whose code lies at the link address `address`.
+    pub(super) fn unwind(
+        &self,
+        address: u64,
+        registers: &Registers,
+        memory: &dyn GuestMemory,
+        relocation: &Relocation,
+    ) -> Unwound {
+        self.frames.unwind(address, registers, memory, relocation)
     }
 
     fn units(&self) -> &[UnitSlot<'data>] {

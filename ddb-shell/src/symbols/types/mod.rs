@@ -290,6 +290,14 @@ impl<'data> Types<'data> {
             })
     }
 
+    /// A structure by its tag: from BTF if there is any, for that is read in milliseconds.
+    #[must_use]
+    pub fn structure(&self, name: &str) -> Option<TypeRef> {
+        let kind = NameKind::Tag(Keyword::Struct);
+        let of_btf = self.btf.get().and_then(|btf| btf.find_type(kind, name)).map(TypeRef::Btf);
+        of_btf.or_else(|| self.find(kind, name))
+    }
+
     /// The value of an enumerator.
     #[must_use]
     pub fn enumerator(&self, name: &str) -> Option<(TypeRef, i128)> {
