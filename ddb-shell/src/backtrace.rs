@@ -9,7 +9,7 @@
 mod guess;
 
 use crate::kernel::orc::Orc;
-use crate::kernel::pt_regs;
+use crate::kernel::{find_module_symbols, pt_regs};
 use crate::memory::{GuestMemory, VcpuMemory};
 use crate::registers::Registers;
 use crate::symbols::{Function, SourceLine, Symbols, Unwound};
@@ -105,6 +105,7 @@ pub fn backtrace(machine: &Machine, vcpu: usize, symbols: &Symbols<'_>) -> Vec<F
 /// The calls that are active at a place whose registers are known: of a task that sleeps, say.
 #[must_use]
 pub fn backtrace_from(registers: &Registers, memory: &dyn GuestMemory, symbols: &Symbols<'_>) -> Vec<Frame> {
+    find_module_symbols(symbols, memory);
     let mut walk = Walk { memory, symbols, orc: Orc::find(symbols, memory), frames: Vec::new() };
     walk.push(registers.clone(), Found::Innermost, true);
     if registers.word_bytes >= 4 {
@@ -166,7 +167,8 @@ impl Walk<'_, '_> {
     fn described_caller(&self, last: &Frame) -> (Unwound, Found, bool) {
         let of_file = self.symbols.unwind(last.place(), &last.registers, self.memory);
         let Some(orc) = &self.orc else { return (of_file, Found::CallFrameInformation, false) };
-        let (of_orc, is_interrupted) = orc.unwind(last.place(), &last.registers, self.memory);
+        let module = self.symbols.module_at(last.place()).and_then(|module| module.orc());
+        let (of_orc, is_interrupted) = orc.unwind(last.place(), module, &last.registers, self.memory);
         match (of_orc, of_file) {
             (Unwound::Caller(by_orc), Unwound::Caller(by_file))
                 if (by_orc.rip, by_orc.rsp()) == (by_file.rip, by_file.rsp()) && !is_interrupted =>

@@ -1,7 +1,9 @@
 //! What Linux knows of itself, read from its memory: its log and its tasks. Where things lie in its structures comes
 //! from what the kernel carries for such readers, never from numbers in this program.
 
+mod identity;
 mod layout;
+mod modules;
 pub(crate) mod orc;
 pub mod printk;
 pub(crate) mod pt_regs;
@@ -9,7 +11,9 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+pub use identity::{KernelIdentity, kernel_identity};
 pub use layout::find_types;
+pub use modules::{Module, find_module_symbols, modules};
 pub use task::{Task, current_task};
 
 use crate::symbols::Symbols;

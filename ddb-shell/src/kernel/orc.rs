@@ -8,7 +8,7 @@
 use super::{find_types, pt_regs};
 use crate::memory::GuestMemory;
 use crate::registers::Registers;
-use crate::symbols::{Symbols, Unwound};
+use crate::symbols::{OrcTables, Symbols, Unwound};
 use machine::cpu::state::{RBP, RDI, RDX, RSP};
 
 const ENTRY_BYTES: u64 = 6;
@@ -18,11 +18,8 @@ const COUNT_MAX: u64 = 1 << 24;
 /// The tables of a running kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Orc {
-    /// Where the sorted table of addresses lies, each relative to itself.
-    addresses: u64,
-    /// Where the entries lie.
-    entries: u64,
-    count: u64,
+    /// The kernel's own tables.
+    kernel: OrcTables,
     format: Format,
 }
 
@@ -109,28 +106,27 @@ impl Orc {
         let count = end.checked_sub(addresses)? / 4;
         let is_sound = (1..=COUNT_MAX).contains(&count);
         find_types(symbols, memory);
-        is_sound.then(|| Orc { addresses, entries, count, format: Format::of(symbols, memory) })
-    }
-
-    fn address_at(&self, index: u64, memory: &dyn GuestMemory) -> Option<u64> {
-        let at = self.addresses.wrapping_add(4 * index);
-        let distance = memory.read_number(at, 4).ok()? as u32 as i32;
-        Some(at.wrapping_add_signed(i64::from(distance)))
+        is_sound.then(|| Orc {
+            kernel: OrcTables { addresses, entries, count },
+            format: Format::of(symbols, memory),
+        })
     }
 
     /// The entry for an address: the last that begins at or before it.
-    fn entry(&self, vaddr: u64, memory: &dyn GuestMemory) -> Option<Entry> {
-        let (mut low, mut high) = (0, self.count);
+    fn entry(&self, tables: OrcTables, vaddr: u64, memory: &dyn GuestMemory) -> Option<Entry> {
+        let (mut low, mut high) = (0, tables.count.min(COUNT_MAX));
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.address_at(middle, memory)? <= vaddr {
+            let at = tables.addresses.wrapping_add(4 * middle);
+            let distance = memory.read_number(at, 4).ok()? as u32 as i32;
+            if at.wrapping_add_signed(i64::from(distance)) <= vaddr {
                 low = middle + 1;
             } else {
                 high = middle;
             }
         }
         let mut bytes = [0; ENTRY_BYTES as usize];
-        let at = self.entries.wrapping_add(ENTRY_BYTES * low.checked_sub(1)?);
+        let at = tables.entries.wrapping_add(ENTRY_BYTES * low.checked_sub(1)?);
         memory.read(at, &mut bytes).ok()?;
         let word = u16::from_le_bytes([bytes[4], bytes[5]]);
         Some(Entry {
@@ -142,9 +138,18 @@ impl Orc {
         })
     }
 
-    /// The caller of a frame that executes at `vaddr`, and whether it was broken into and not calling.
-    pub fn unwind(&self, vaddr: u64, registers: &Registers, memory: &dyn GuestMemory) -> (Unwound, bool) {
-        let Some(entry) = self.entry(vaddr, memory) else { return (Unwound::Unknown, false) };
+    /// The caller of a frame that executes at `vaddr`, and whether it was broken into and not calling. `module` has the tables
+    /// of the module that has the address.
+    pub fn unwind(
+        &self,
+        vaddr: u64,
+        module: Option<OrcTables>,
+        registers: &Registers,
+        memory: &dyn GuestMemory,
+    ) -> (Unwound, bool) {
+        let Some(entry) = self.entry(module.unwrap_or(self.kernel), vaddr, memory) else {
+            return (Unwound::Unknown, false);
+        };
         if entry.kind == Kind::End {
             return (Unwound::Outermost, false);
         }
@@ -212,7 +217,7 @@ mod tests {
         memory.put(TABLE + 0x10000, &words);
         memory.put(STACK, &(0..64_u64).flat_map(|word| (0x100 + word).to_le_bytes()).collect::<Vec<_>>());
         let count = entries.len() as u64;
-        (Orc { addresses: TABLE, entries: TABLE + 0x10000, count, format }, memory)
+        (Orc { kernel: OrcTables { addresses: TABLE, entries: TABLE + 0x10000, count }, format }, memory)
     }
 
     fn registers() -> Registers {
@@ -230,21 +235,21 @@ mod tests {
         for (format, ordinal) in [(OLD, 0), (NEW, 1)] {
             let entries = [(0, 8, 0, CALL_BY_SP[ordinal]), (4, 24, -16, CALL_BY_SP[ordinal] | 0x10)];
             let (orc, memory) = bench(format, &entries);
-            let (Unwound::Caller(first), false) = orc.unwind(CODE + 3, &registers(), &memory) else {
+            let (Unwound::Caller(first), false) = orc.unwind(CODE + 3, None, &registers(), &memory) else {
                 panic!()
             };
             assert_eq!(
                 (first.rip, first.gpr[RSP], first.gpr[RBP]),
                 (0x100, Some(STACK + 8), Some(STACK + 0x80))
             );
-            let (Unwound::Caller(second), false) = orc.unwind(CODE + 9, &registers(), &memory) else {
+            let (Unwound::Caller(second), false) = orc.unwind(CODE + 9, None, &registers(), &memory) else {
                 panic!()
             };
             assert_eq!(
                 (second.rip, second.gpr[RSP], second.gpr[RBP]),
                 (0x102, Some(STACK + 24), Some(0x101))
             );
-            assert_eq!(orc.unwind(CODE - 1, &registers(), &memory).0, Unwound::Unknown);
+            assert_eq!(orc.unwind(CODE - 1, None, &registers(), &memory).0, Unwound::Unknown);
         }
     }
 
@@ -252,7 +257,9 @@ mod tests {
     fn saved_registers_are_read_whole() {
         for (format, ordinal) in [(OLD, 0), (NEW, 1)] {
             let (orc, memory) = bench(format, &[(0, 16, 0, SAVED[ordinal])]);
-            let (Unwound::Caller(caller), true) = orc.unwind(CODE, &registers(), &memory) else { panic!() };
+            let (Unwound::Caller(caller), true) = orc.unwind(CODE, None, &registers(), &memory) else {
+                panic!()
+            };
             assert_eq!((caller.gpr[15], caller.gpr[RDI], caller.rip), (Some(0x102), Some(0x110), 0x112));
             assert_eq!((caller.gpr[RSP], caller.rflags, caller.is_user), (Some(0x115), Some(0x114), true));
         }
@@ -263,9 +270,9 @@ mod tests {
         let end = [(OLD, 1 << 10 | 0x05), (NEW, 0x100)];
         for (format, word) in end {
             let (orc, memory) = bench(format, &[(0, 0, 0, word)]);
-            assert_eq!(orc.unwind(CODE, &registers(), &memory).0, Unwound::Outermost);
+            assert_eq!(orc.unwind(CODE, None, &registers(), &memory).0, Unwound::Outermost);
         }
         let (orc, memory) = bench(NEW, &[(0, 0, 0, 0)]);
-        assert_eq!(orc.unwind(CODE, &registers(), &memory).0, Unwound::Unknown);
+        assert_eq!(orc.unwind(CODE, None, &registers(), &memory).0, Unwound::Unknown);
     }
 }

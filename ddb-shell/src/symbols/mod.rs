@@ -3,26 +3,32 @@
 //! The symbol table is read at once (a kernel's takes tens of milliseconds), DWARF only when a source line, a type or a
 //! variable is asked for.
 
+mod build_id;
 mod dwarf;
 mod kallsyms;
 mod lines;
+mod modules;
 mod table;
 #[cfg(test)]
 mod tests;
 pub mod types;
 mod variables;
 
+use crate::kernel::kernel_identity;
+use crate::memory::GuestMemory;
 use dwarf::DebugInfo;
 use kallsyms::find_kallsyms;
 use lines::Lines;
 use object::{Object, ObjectKind, ObjectSection, ObjectSymbol, SectionKind, SymbolKind, SymbolSection};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use table::{Builder, Rank, SymbolTable};
 use types::{DataModel, Types};
 
+pub use build_id::{BuildId, OtherBuild};
 pub use dwarf::{Located, Location, LocationError, Scope, ScopeKind, Unwound, Variable};
 pub use lines::{LineInfo, SourceLine};
+pub(crate) use modules::{ModuleKey, ModuleSymbols, OrcTables, SymbolKindOfModule};
 pub use table::Function;
 pub use variables::Global;
 
@@ -54,6 +60,8 @@ pub struct Symbols<'data> {
     line_info: LineInfo,
     types: Types<'data>,
     relocation: Relocation,
+    modules: RwLock<Vec<Arc<ModuleSymbols>>>,
+    build_id: Option<BuildId>,
 }
 
 /// How addresses of the running image follow from those it was linked for.
@@ -87,6 +95,8 @@ impl<'data> Symbols<'data> {
             lines: None,
             line_info: LineInfo::Absent,
             types: Types::default(),
+            modules: RwLock::default(),
+            build_id: None,
         }
     }
 
@@ -123,7 +133,9 @@ impl<'data> Symbols<'data> {
         }
         let lines = dwarf.clone().map(Lines::new);
         let relocation = Relocation { slide: 0, fixed: offsets(&table) };
-        Ok(Symbols { table, dwarf, lines, line_info, types, relocation })
+        let build_id = BuildId::of_file(&file);
+        let modules = RwLock::default();
+        Ok(Symbols { table, dwarf, lines, line_info, types, relocation, modules, build_id })
     }
 
     /// The symbols that a running 64-bit Linux keeps for itself, found in its RAM, at their running addresses.
@@ -173,6 +185,26 @@ impl<'data> Symbols<'data> {
         self.with_slide(slide)
     }
 
+    /// The identity that the linker gave the file.
+    #[must_use]
+    pub fn build_id(&self) -> Option<&BuildId> {
+        self.build_id.as_ref()
+    }
+
+    /// Whether these symbols may be used for the kernel that runs, whose own symbols are `running`: they may if either has
+    /// no build id.
+    ///
+    /// # Errors
+    /// They are of another build.
+    pub fn check_build(&self, running: &Symbols<'_>, memory: &dyn GuestMemory) -> Result<(), OtherBuild> {
+        match (&self.build_id, kernel_identity(running, memory).build_id) {
+            (Some(file), Some(running)) if *file != running => {
+                Err(OtherBuild { file: file.clone(), running })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// How far above its link addresses the image runs.
     #[must_use]
     pub fn slide(&self) -> i64 {
@@ -210,7 +242,10 @@ impl<'data> Symbols<'data> {
     /// The function that holds `vaddr`.
     #[must_use]
     pub fn function_at(&self, vaddr: u64) -> Option<Function> {
-        self.table.function_at(self.link_address(vaddr))
+        match self.module_at(vaddr) {
+            Some(module) => module.function_at(vaddr),
+            None => self.table.function_at(self.link_address(vaddr)),
+        }
     }
 
     /// The symbol at or before `vaddr`, of code or data, and how far before.
@@ -228,7 +263,10 @@ impl<'data> Symbols<'data> {
     /// Whether `vaddr` lies in a function.
     #[must_use]
     pub fn is_code(&self, vaddr: u64) -> bool {
-        self.table.is_code(self.link_address(vaddr))
+        match self.module_at(vaddr) {
+            Some(module) => module.is_code(vaddr),
+            None => self.table.is_code(self.link_address(vaddr)),
+        }
     }
 
     /// The source lines of the instruction at `vaddr`, the innermost inlined function first. For a return
@@ -241,19 +279,22 @@ impl<'data> Symbols<'data> {
     /// Where the symbol `name` lies.
     #[must_use]
     pub fn address_of(&self, name: &str) -> Option<u64> {
-        self.table.address_of(name).map(|address| self.relocation.relocate(address))
+        let own = self.table.address_of(name).map(|address| self.relocation.relocate(address));
+        own.or_else(|| self.modules().iter().find_map(|module| module.address_of(name)))
     }
 
     /// What `vaddr` lies in, as a debugger names it: `schedule+16`, `init_task`. Data is named by the nearest symbol below.
     #[must_use]
     pub fn name_of(&self, vaddr: u64) -> Option<String> {
-        let link = self.link_address(vaddr);
-        let (name, offset) = match self.table.function_at(link) {
+        let (name, offset) = match self.function_at(vaddr) {
             Some(function) => (function.name, function.offset),
-            None => {
-                let (name, offset) = self.table.data_at(link)?;
-                (name.to_owned(), offset)
-            }
+            None => match self.module_at(vaddr) {
+                Some(module) => module.data_at(vaddr)?,
+                None => {
+                    let (name, offset) = self.table.data_at(self.link_address(vaddr))?;
+                    (name.to_owned(), offset)
+                }
+            },
         };
         Some(if offset == 0 { name } else { format!("{name}+{offset}") })
     }

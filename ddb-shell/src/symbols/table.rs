@@ -11,12 +11,15 @@ pub struct Function {
     pub offset: u64,
     /// The length of the function in bytes.
     pub length_bytes: u64,
+    /// The module that has it, if it is not in the kernel itself.
+    pub module: Option<String>,
 }
 
-/// Prints as Linux does: `do_idle+0x1a/0x90`.
+/// Prints as Linux does: `do_idle+0x1a/0x90`, `e1000_clean+0x4f/0x7d0 [e1000]`.
 impl fmt::Display for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}+{:#x}/{:#x}", self.name, self.offset, self.length_bytes)
+        write!(f, "{}+{:#x}/{:#x}", self.name, self.offset, self.length_bytes)?;
+        self.module.as_ref().map_or(Ok(()), |module| write!(f, " [{module}]"))
     }
 }
 
@@ -133,6 +136,7 @@ impl SymbolTable {
             name: self.name(best).to_owned(),
             offset: address - best.address,
             length_bytes: best.end - best.address,
+            module: None,
         })
     }
 
