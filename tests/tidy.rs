@@ -32,6 +32,7 @@ const MACHINE_MAY_USE: &[&str] = &["boundary", "iced-x86", "acpi_tables", "xxhas
 const UNSAFE_FILES: &[&str] = &[
     "tests/bench/src/process.rs",
     "tests/fuzz/src/native.rs",
+    "vkernel/host/src/mapping.rs",
     "vkernel/host/src/signal.rs",
     "vkernel/host/src/terminal.rs",
     "vkernel/machine/src/cpu/simd/hostfp.rs",

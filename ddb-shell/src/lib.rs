@@ -7,15 +7,21 @@
 pub mod backtrace;
 pub mod ddb;
 pub mod debugger;
+pub mod expression;
 pub mod gdb;
 pub mod inspector;
 pub mod kernel;
+pub mod memory;
+pub mod registers;
 pub mod report;
 pub mod symbols;
 #[cfg(test)]
 mod testing;
 
-pub use backtrace::{Frame, backtrace};
+pub use backtrace::{Found, Frame, backtrace, backtrace_from};
+pub use expression::{ExprError, NameScope, PrintStyle, Program, Value, compile, print, print_type};
 pub use inspector::GuestInspector;
+pub use memory::{GuestMemory, VcpuMemory};
+pub use registers::{RegisterName, Registers};
 pub use report::{FailureReport, failure_paragraph, vcpu_report, vcpus_report};
 pub use symbols::{Function, SourceLine, SymbolError, Symbols};

@@ -171,7 +171,7 @@ impl Scene {
         let is_exception = |frame: &Frame| {
             frame.function.as_ref().is_some_and(|function| function.name.starts_with("asm_exc_"))
         };
-        let broken_into = self.frames.windows(2).find(|pair| is_exception(&pair[0]) && pair[1].certain);
+        let broken_into = self.frames.windows(2).find(|pair| is_exception(&pair[0]) && pair[1].is_certain());
         let is_reporter = |frame: &Frame| {
             let function = frame.function.as_ref();
             function.is_some_and(|function| function.offset == 0 && DYING.contains(&function.name.as_str()))

@@ -1,8 +1,10 @@
 //! Stacks made by hand, and one of a real guest.
 
+use super::guess::ends_with_call;
 use super::*;
 use crate::testing::{DEMO, demo_until};
-use machine::Exit;
+use machine::cpu::state::{RBP, RSP, Vcpu};
+use machine::{Exit, PeekError};
 
 const CALLER: u64 = 0xffff_ffff_8100_0000;
 const MIDDLE: u64 = CALLER + 0x1000;
@@ -37,15 +39,6 @@ impl Guest {
         self.stack[offset as usize..][..8].copy_from_slice(&word.to_le_bytes());
     }
 
-    fn read(&self, vaddr: u64, into: &mut [u8]) -> bool {
-        let parts = [(CALLER, &self.code), (STACK, &self.stack)];
-        let found = parts.iter().find_map(|(base, bytes)| {
-            let at = usize::try_from(vaddr.checked_sub(*base)?).ok()?;
-            bytes.get(at..at.checked_add(into.len())?)
-        });
-        found.map(|bytes| into.copy_from_slice(bytes)).is_some()
-    }
-
     /// The backtrace, one string for each frame.
     fn trace(&self, rip: u64, rsp_offset: u64, rbp: u64) -> Vec<String> {
         let symbols = Symbols::of_functions(&[
@@ -53,10 +46,24 @@ impl Guest {
             ("middle", MIDDLE, 0x100),
             ("leaf", LEAF, 0x100),
         ]);
-        let registers =
-            Registers { rip, rsp: STACK + rsp_offset, rbp, word_bytes: 8, is_user: false, is_16_bit: false };
-        let read = |vaddr: u64, into: &mut [u8]| self.read(vaddr, into);
-        walk(&registers, &read, &symbols).iter().map(Frame::to_string).collect()
+        let mut registers = Registers::of(&Vcpu::new(0));
+        registers.gpr[RSP] = Some(STACK + rsp_offset);
+        registers.gpr[RBP] = Some(rbp);
+        let registers = Registers { rip, word_bytes: 8, ..registers };
+        backtrace_from(&registers, self, &symbols).iter().map(Frame::to_string).collect()
+    }
+}
+
+impl GuestMemory for Guest {
+    fn read(&self, vaddr: u64, into: &mut [u8]) -> Result<(), PeekError> {
+        let parts = [(CALLER, &self.code), (STACK, &self.stack)];
+        let found = parts.iter().find_map(|(base, bytes)| {
+            let at = usize::try_from(vaddr.checked_sub(*base)?).ok()?;
+            bytes.get(at..at.checked_add(into.len())?)
+        });
+        let bytes = found.ok_or(PeekError::NotPresent { vaddr, level: 1, entry: 0 })?;
+        into.copy_from_slice(bytes);
+        Ok(())
     }
 }
 
@@ -178,7 +185,7 @@ fn a_guest_stopped_at_its_panic_shows_the_way_there() {
     let names: Vec<&str> =
         frames.iter().filter_map(|frame| Some(frame.function.as_ref()?.name.as_str())).collect();
     assert_eq!(names[0], "panic");
-    assert!(names.len() >= 3 && frames.iter().all(|frame| frame.certain), "{frames:#?}");
+    assert!(names.len() >= 3 && frames.iter().all(Frame::is_certain), "{frames:#?}");
     let caller = frames[1].lines.last().expect("a line");
     assert!(caller.file.ends_with("demo/main.c") && caller.line > 0, "{caller}");
     assert_eq!(machine.digest_from_scratch(), digest, "looking changes nothing");

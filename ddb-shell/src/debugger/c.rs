@@ -1,15 +1,65 @@
-//! Expressions of C over the guest: what braces hold.
+//! Expressions of C over the guest: what braces hold, in the scope of the frame that was chosen.
 
 use super::Debugger;
 use super::stops::Holds;
+use crate::backtrace::Frame;
+use crate::expression::{ExprError, NameScope, PrintStyle, Program, Value, compile, print, print_type};
+use crate::kernel::find_types;
+use crate::memory::VcpuMemory;
+use crate::registers::Registers;
+use crate::symbols::types::Shape;
+use machine::Machine;
+use std::sync::Arc;
+
+/// Arguments of a call in registers, in the order of the System V ABI: RDI, RSI, RDX, RCX, R8, R9.
+const ARGUMENTS: [usize; 6] = [7, 6, 2, 1, 8, 9];
 
 impl Debugger<'_> {
+    /// The frames of the vCPU that the session is about, the innermost first.
+    #[must_use]
+    pub fn frames(&self) -> Vec<Frame> {
+        crate::backtrace(self.machine(), self.vcpu, self.symbols())
+    }
+
+    /// The frame that was chosen: an address within its instruction, and its registers.
+    fn scene(&self) -> (u64, Registers) {
+        if self.frame > 0
+            && let Some(frame) = self.frames().get(self.frame)
+        {
+            return (frame.place(), frame.registers.clone());
+        }
+        let cpu = &self.machine().cpus()[self.vcpu];
+        (super::stepping::linear_rip(cpu), Registers::of(cpu))
+    }
+
+    fn memory(&self) -> VcpuMemory<'_> {
+        VcpuMemory { machine: self.machine(), vcpu: self.vcpu }
+    }
+
+    /// The kernel's own description of its types, if it has one and has not been looked at yet.
+    fn learn_types(&self) {
+        find_types(self.symbols(), &self.memory());
+    }
+
+    fn compiled(&self, text: &str) -> Result<(Program, Registers), ExprError> {
+        self.learn_types();
+        let (vaddr, registers) = self.scene();
+        let scope = NameScope::at(self.symbols(), vaddr);
+        Ok((compile(text, &scope, self.symbols())?, registers))
+    }
+
+    fn evaluated(&self, text: &str) -> Result<Value, String> {
+        let (program, registers) = self.compiled(text).map_err(|error| error.to_string())?;
+        program.evaluate(&self.memory(), &registers).map_err(|error| error.to_string())
+    }
+
     /// The value of an expression, as a number.
     ///
     /// # Errors
     /// It cannot be read, or has no value here.
     pub fn c_value(&self, text: &str) -> Result<u64, String> {
-        Err(format!("{{{text}}}: this guest's types are not known"))
+        let value = self.evaluated(text)?;
+        value.as_u64(self.symbols()).ok_or_else(|| format!("`{text}` is no number, but a whole object"))
     }
 
     /// Where the object lies that an expression names, and its length in bytes.
@@ -17,37 +67,126 @@ impl Debugger<'_> {
     /// # Errors
     /// As [`Debugger::c_value`], or it names no object.
     pub fn c_object(&self, text: &str) -> Result<(u64, u64), String> {
-        Err(format!("{{{text}}}: this guest's types are not known"))
+        let (program, registers) = self.compiled(text).map_err(|error| error.to_string())?;
+        let place = program.place(&self.memory(), &registers).map_err(|error| error.to_string())?;
+        place.ok_or_else(|| format!("`{text}` lies nowhere in memory"))
     }
 
-    /// An expression as a condition that several searchers can ask.
+    /// An expression as a condition that several searchers can ask: it is read in the scope of `vaddr`, else of the frame
+    /// that was chosen. What cannot be read does not hold.
     ///
     /// # Errors
     /// As [`Debugger::c_value`].
-    pub fn c_condition(&self, text: &str) -> Result<Holds, String> {
-        Err(format!("{{{text}}}: this guest's types are not known"))
+    pub fn c_condition(&self, text: &str, vaddr: Option<u64>) -> Result<Holds, String> {
+        self.learn_types();
+        let vaddr = vaddr.unwrap_or_else(|| self.scene().0);
+        let scope = NameScope::at(self.symbols(), vaddr);
+        let program = compile(text, &scope, self.symbols()).map_err(|error| error.to_string())?;
+        Ok(Arc::new(move |machine: &Machine, vcpu: usize| {
+            let registers = Registers::of(&machine.cpus()[vcpu]);
+            let value = program.evaluate(&VcpuMemory { machine, vcpu }, &registers);
+            value.is_ok_and(|value| value.is_true())
+        }))
     }
 
-    /// What must be watched to notice that an expression becomes true.
+    /// What must be watched to notice that an expression becomes true: all memory that it reads here.
     ///
     /// # Errors
-    /// As [`Debugger::c_value`].
-    pub fn c_watched(&self, text: &str) -> Result<(u64, u64), String> {
-        Err(format!("{{{text}}}: this guest's types are not known"))
+    /// As [`Debugger::c_value`], or it reads none.
+    pub fn c_watched(&self, text: &str) -> Result<Vec<(u64, u64)>, String> {
+        let (program, registers) = self.compiled(text).map_err(|error| error.to_string())?;
+        let reads = program.reads(&self.memory(), &registers).map_err(|error| error.to_string())?;
+        if reads.is_empty() {
+            return Err(format!("`{text}` reads no memory, so that nothing can be watched for it"));
+        }
+        Ok(reads)
     }
 
     /// The value of an expression, by its type.
     ///
     /// # Errors
     /// As [`Debugger::c_value`].
-    pub fn c_print(&self, text: &str) -> Result<String, String> {
-        Err(format!("{{{text}}}: this guest's types are not known"))
+    pub fn c_print(&self, text: &str, style: PrintStyle) -> Result<String, String> {
+        let value = self.evaluated(text)?;
+        Ok(print(&value, self.symbols(), &self.memory(), style))
     }
 
-    /// A call that is about to be executed, with its arguments.
+    /// The type of an expression, as C declares it, with the offsets of its members.
+    ///
+    /// # Errors
+    /// As [`Debugger::c_value`].
+    pub fn c_type(&self, text: &str) -> Result<String, String> {
+        let (program, _) = self.compiled(text).map_err(|error| error.to_string())?;
+        Ok(print_type(program.type_ref(), self.symbols()))
+    }
+
+    /// Variables and arguments of the frame that was chosen, as `name = value`.
+    #[must_use]
+    pub fn locals(&self) -> Vec<String> {
+        let (vaddr, registers) = self.scene();
+        let scope = NameScope::at(self.symbols(), vaddr);
+        let mut seen: Vec<&str> = Vec::new();
+        let mut lines = Vec::new();
+        for variable in scope.scopes().iter().flat_map(|scope| &scope.variables) {
+            // One that an inner block hides has no name here.
+            if !seen.contains(&variable.name.as_str()) {
+                seen.push(&variable.name);
+                lines.push(format!(
+                    "{} = {}",
+                    variable.name,
+                    self.variable(&variable.name, &scope, &registers)
+                ));
+            }
+        }
+        lines
+    }
+
+    fn variable(&self, name: &str, scope: &NameScope, registers: &Registers) -> String {
+        let value = compile(name, scope, self.symbols())
+            .and_then(|program| program.evaluate(&self.memory(), registers));
+        match value {
+            Ok(value) => print(&value, self.symbols(), &self.memory(), short()),
+            Err(ExprError::Unavailable { reason, .. }) => format!("<{reason}>"),
+            Err(error) => format!("<{error}>"),
+        }
+    }
+
+    /// A call that a vCPU is about to execute at the start of a function, with its arguments: by name where debug
+    /// information has them, else as the function's type counts them, else the first ones that can be.
     #[must_use]
     pub fn call_text(&self, vcpu: usize, vaddr: u64) -> String {
+        self.learn_types();
+        let symbols = self.symbols();
+        let name = symbols.nearest(vaddr).map_or_else(|| format!("{vaddr:#x}"), |(name, _)| name);
         let cpu = &self.machine().cpus()[vcpu];
-        format!("{vaddr:#x}({:#x})", cpu.gpr[7])
+        let scope = NameScope::at(symbols, vaddr);
+        let arguments = scope.scopes().last().into_iter().flat_map(|scope| &scope.variables);
+        let named: Vec<String> = arguments
+            .filter(|variable| variable.is_argument)
+            .map(|argument| {
+                format!("{}={}", argument.name, self.variable(&argument.name, &scope, &Registers::of(cpu)))
+            })
+            .collect();
+        if !named.is_empty() || !scope.scopes().is_empty() {
+            return format!("{name}({})", named.join(", "));
+        }
+        let count = self.parameters(&name).unwrap_or(ARGUMENTS.len()).min(ARGUMENTS.len());
+        let values: Vec<String> =
+            ARGUMENTS[..count].iter().map(|&register| format!("{:#x}", cpu.gpr[register])).collect();
+        format!("{name}({})", values.join(", "))
     }
+
+    /// How many parameters a function has, if its type is known.
+    fn parameters(&self, name: &str) -> Option<usize> {
+        let type_ref = self.symbols().global(name)?.type_ref?;
+        match &self.symbols().types().resolve(&type_ref).ok()?.1.shape {
+            Shape::Function { parameters, .. } => Some(parameters.len()),
+            _ => None,
+        }
+    }
+}
+
+/// How variables are printed in a list.
+fn short() -> PrintStyle {
+    PrintStyle { depth_max: 1, elements_max: 16, ..PrintStyle::default() }
 }

@@ -65,6 +65,8 @@ pub struct Debugger<'a> {
     pub target: Box<dyn Target + 'a>,
     /// The vCPU that registers, steps and backtraces are about.
     pub vcpu: usize,
+    /// Which of its frames variables are about; 0 is the innermost.
+    pub frame: usize,
     /// What to stop at.
     pub stops: StopList,
     /// How many machines search at once.
@@ -92,6 +94,7 @@ impl<'a> Debugger<'a> {
         Debugger {
             target,
             vcpu: 0,
+            frame: 0,
             stops: StopList::default(),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             interrupt,
@@ -386,6 +389,7 @@ impl<'a> Debugger<'a> {
 
     /// Notes that the cursor has come to stand somewhere.
     pub(crate) fn arrived(&mut self) {
+        self.frame = 0;
         if self.symbols().is_empty() {
             self.find_symbols();
         }

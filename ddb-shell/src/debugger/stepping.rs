@@ -153,9 +153,10 @@ impl Debugger<'_> {
 
     fn finish_function(&mut self) -> Result<Why, DebugError> {
         let frames = crate::backtrace(self.machine(), self.vcpu, self.symbols());
-        let caller = frames.get(1).filter(|frame| frame.certain).map(|frame| frame.rip).ok_or_else(|| {
-            DebugError::Nothing("the caller of this function is not to be seen on the stack".to_owned())
-        })?;
+        let caller =
+            frames.get(1).filter(|frame| frame.is_certain()).map(|frame| frame.rip).ok_or_else(|| {
+                DebugError::Nothing("the caller of this function is not to be seen on the stack".to_owned())
+            })?;
         let rsp = linear_rsp(&self.machine().cpus()[self.vcpu]);
         self.run_to_stack(&[caller], rsp.wrapping_add(1))
     }

@@ -1,23 +1,14 @@
-//! Where members lie in the kernel's structures, from its VMCOREINFO (kernel/vmcore_info.c: text lines such as
-//! `OFFSET(prb_desc_ring.descs)=8`) and from its BTF (Documentation/bpf/btf.rst). The first says where the log is, but
-//! only once the kernel has come to its subsystems; the second is there from the start, in kernels built with it.
+//! Where members lie in the kernel's structures: from its BTF or DWARF, else from its VMCOREINFO (kernel/vmcore_info.c:
+//! text lines such as `OFFSET(prb_desc_ring.descs)=8`), which kernels without BTF have, too, but only once they have come
+//! to their subsystems.
 
-use super::btf;
+use crate::memory::{GuestMemory, VcpuMemory};
 use crate::symbols::Symbols;
+use crate::symbols::types::Types;
 use machine::Machine;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
-/// The structures that are asked for; all others of BTF are skipped.
-const STRUCTURES: [&str; 8] = [
-    "printk_ringbuffer",
-    "prb_desc_ring",
-    "prb_desc",
-    "prb_data_blk_lpos",
-    "prb_data_ring",
-    "printk_info",
-    "task_struct",
-    "pcpu_hot",
-];
 /// How VMCOREINFO begins, at the start of a page.
 const VMCOREINFO_START: &[u8] = b"OSRELEASE=";
 const PAGE_BYTES: usize = 4096;
@@ -25,38 +16,60 @@ const PAGE_BYTES: usize = 4096;
 const BTF_BYTES_MAX: u64 = 64 << 20;
 
 /// Sizes by `structure`, offsets by `structure.member`, addresses by `symbol()`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Layout {
-    numbers: BTreeMap<String, u64>,
+pub struct Layout<'a, 'data> {
+    machine: &'a Machine,
+    symbols: &'a Symbols<'data>,
+    vmcoreinfo: OnceCell<BTreeMap<String, u64>>,
 }
 
-impl Layout {
+impl<'a, 'data> Layout<'a, 'data> {
     /// Everything that the kernel says, seen through the page tables of `vcpu`.
-    pub fn find(machine: &Machine, vcpu: usize, symbols: &Symbols<'_>) -> Option<Layout> {
-        let mut layout = Layout::default();
-        if let Some(bytes) = btf_section(machine, vcpu, symbols) {
-            layout.numbers = btf::layouts(&bytes, &STRUCTURES).unwrap_or_default();
-        }
-        if let Some(text) = find_vmcoreinfo(machine) {
-            layout.numbers.extend(parse_vmcoreinfo(&text));
-        }
-        (!layout.numbers.is_empty()).then_some(layout)
+    pub fn find(machine: &'a Machine, vcpu: usize, symbols: &'a Symbols<'data>) -> Layout<'a, 'data> {
+        find_types(symbols, &VcpuMemory { machine, vcpu });
+        Layout { machine, symbols, vmcoreinfo: OnceCell::new() }
     }
 
     /// A number by its name.
     pub fn get(&self, name: &str) -> Option<u64> {
-        self.numbers.get(name).copied()
+        let described = match (name.strip_suffix("()"), name.split_once('.')) {
+            (Some(symbol), _) => self.symbols.address_of(symbol),
+            (None, Some((structure, member))) => offset_bytes(self.symbols.types(), structure, member),
+            (None, None) => size_bytes(self.symbols.types(), name),
+        };
+        described.or_else(|| {
+            let read = || find_vmcoreinfo(self.machine).map(|text| parse_vmcoreinfo(&text));
+            self.vmcoreinfo.get_or_init(|| read().unwrap_or_default()).get(name).copied()
+        })
     }
 }
 
-fn btf_section(machine: &Machine, vcpu: usize, symbols: &Symbols<'_>) -> Option<Vec<u8>> {
+fn size_bytes(types: &Types<'_>, name: &str) -> Option<u64> {
+    types.size_bytes(&types.structure(name)?).ok()
+}
+
+fn offset_bytes(types: &Types<'_>, name: &str, member: &str) -> Option<u64> {
+    let place = types.member(&types.structure(name)?, member).ok()??;
+    (place.offset_bits % 8 == 0 && place.width_bits.is_none()).then_some(place.offset_bits / 8)
+}
+
+/// Lets expressions and printers know the types that a running Linux carries for BPF. Whether any types are known then.
+pub fn find_types(symbols: &Symbols<'_>, memory: &dyn GuestMemory) -> bool {
+    if symbols.types().btf().is_none()
+        && let Some(bytes) = btf_section(symbols, memory)
+    {
+        symbols.types().add_btf(bytes);
+    }
+    !symbols.types().is_empty()
+}
+
+fn btf_section(symbols: &Symbols<'_>, memory: &dyn GuestMemory) -> Option<Vec<u8>> {
     let start = symbols.address_of("__start_BTF")?;
     let length = symbols.address_of("__stop_BTF")?.checked_sub(start)?;
     if length > BTF_BYTES_MAX {
         return None;
     }
     let mut bytes = vec![0; length as usize];
-    machine.peek_virtual(vcpu, start, &mut bytes).ok()?;
+    memory.read(start, &mut bytes).ok()?;
     Some(bytes)
 }
 

@@ -1,13 +1,19 @@
 //! What Linux knows of itself, read from its memory: its log and its tasks. Where things lie in its structures comes
 //! from what the kernel carries for such readers, never from numbers in this program.
 
-mod btf;
+mod identity;
 mod layout;
+mod modules;
+pub(crate) mod orc;
 pub mod printk;
+pub(crate) mod pt_regs;
 mod task;
 #[cfg(test)]
 mod tests;
 
+pub use identity::{KernelIdentity, kernel_identity};
+pub use layout::find_types;
+pub use modules::{Module, find_module_symbols, modules};
 pub use task::{Task, current_task};
 
 use crate::symbols::Symbols;
@@ -15,24 +21,23 @@ use layout::Layout;
 use machine::Machine;
 
 /// A running Linux.
-struct Guest<'a> {
+struct Guest<'a, 'data> {
     machine: &'a Machine,
     /// Whose page tables are looked through: one that maps the kernel.
     vcpu: usize,
-    layout: Layout,
+    layout: Layout<'a, 'data>,
 }
 
-impl<'a> Guest<'a> {
-    /// `None` for another system, or for a kernel that says nothing of its structures.
-    fn find(machine: &'a Machine, symbols: &Symbols<'_>) -> Option<Guest<'a>> {
+impl<'a, 'data> Guest<'a, 'data> {
+    /// `None` if no vCPU is where the kernel can be seen from.
+    fn find(machine: &'a Machine, symbols: &'a Symbols<'data>) -> Option<Guest<'a, 'data>> {
         let probe = symbols.address_of("linux_banner");
         let maps_kernel = |vcpu: &usize| match probe {
             Some(vaddr) => machine.peek_virtual(*vcpu, vaddr, &mut [0; 8]).is_ok(),
             None => machine.cpus()[*vcpu].is_long_mode(),
         };
         let vcpu = (0..machine.cpus().len()).find(maps_kernel)?;
-        let layout = Layout::find(machine, vcpu, symbols)?;
-        Some(Guest { machine, vcpu, layout })
+        Some(Guest { machine, vcpu, layout: Layout::find(machine, vcpu, symbols) })
     }
 
     fn read<const BYTES: usize>(&self, vaddr: u64) -> Option<[u8; BYTES]> {

@@ -34,7 +34,7 @@ struct Rings {
 #[must_use]
 pub fn log(machine: &Machine, symbols: &Symbols<'_>) -> Option<Vec<String>> {
     let guest = Guest::find(machine, symbols)?;
-    let variable = guest.layout.get("prb()").or_else(|| symbols.address_of("prb"))?;
+    let variable = guest.layout.get("prb()")?;
     let rings = Rings::read(&guest, guest.u64(variable)?)?;
     let mut lines = Vec::new();
     let mut id = rings.tail_id;
@@ -52,7 +52,7 @@ pub fn log(machine: &Machine, symbols: &Symbols<'_>) -> Option<Vec<String>> {
 }
 
 impl Rings {
-    fn read(guest: &Guest<'_>, ring_buffer: u64) -> Option<Rings> {
+    fn read(guest: &Guest<'_, '_>, ring_buffer: u64) -> Option<Rings> {
         let descriptor_ring = guest.member(ring_buffer, "printk_ringbuffer.desc_ring")?;
         let data_ring = guest.member(ring_buffer, "printk_ringbuffer.text_data_ring")?;
         let of_descriptors = |name: &str| guest.member(descriptor_ring, &format!("prb_desc_ring.{name}"));
@@ -73,7 +73,7 @@ impl Rings {
     }
 
     /// Time and text of a record; `None` if it is not whole, or not there any more.
-    fn record(&self, guest: &Guest<'_>, id: u64) -> Option<(u64, String)> {
+    fn record(&self, guest: &Guest<'_, '_>, id: u64) -> Option<(u64, String)> {
         let index = id & self.count_mask;
         let descriptor = self.descriptors.wrapping_add(index * guest.layout.get("prb_desc")?);
         let word = guest.u64(guest.member(descriptor, "prb_desc.state_var")?)?;

@@ -1,13 +1,13 @@
 //! From an address to source lines, by DWARF, lazily.
 //!
 //! Nothing is read before the first question. Then addr2line lists the units (from `.debug_aranges` and the
-//! unit headers) and parses the lines and functions of a unit when an address in it is asked for. Types,
-//! variables and call frame information are left to the debugger proper.
+//! unit headers) and parses the lines and functions of a unit when an address in it is asked for.
 
-use gimli::{EndianSlice, RunTimeEndian, SectionId};
+use super::dwarf::{DebugInfo, Section};
 use object::{Object, ObjectSection};
 use std::cell::OnceCell;
 use std::fmt;
+use std::sync::Arc;
 
 /// One source line, with the function that it was written in (perhaps inlined into another).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,11 +38,9 @@ pub enum LineInfo {
     Compressed,
 }
 
-type Section<'data> = EndianSlice<'data, RunTimeEndian>;
-
-/// The DWARF of a file.
+/// The source lines of a file's DWARF.
 pub(super) struct Lines<'data> {
-    file: object::File<'data>,
+    dwarf: Arc<DebugInfo<'data>>,
     context: OnceCell<Option<addr2line::Context<Section<'data>>>>,
 }
 
@@ -61,19 +59,12 @@ pub(super) fn line_info(file: &object::File<'_>) -> LineInfo {
 }
 
 impl<'data> Lines<'data> {
-    pub fn new(file: object::File<'data>) -> Lines<'data> {
-        Lines { file, context: OnceCell::new() }
+    pub fn new(dwarf: Arc<DebugInfo<'data>>) -> Lines<'data> {
+        Lines { dwarf, context: OnceCell::new() }
     }
 
     fn open(&self) -> Option<addr2line::Context<Section<'data>>> {
-        let endian = if self.file.is_little_endian() { RunTimeEndian::Little } else { RunTimeEndian::Big };
-        let load = |id: SectionId| {
-            let section = self.file.section_by_name(id.name());
-            let bytes = section.and_then(|section| section.data().ok()).unwrap_or_default();
-            Ok::<_, gimli::Error>(EndianSlice::new(bytes, endian))
-        };
-        let dwarf = gimli::Dwarf::load(load).ok()?;
-        addr2line::Context::from_dwarf(dwarf).ok()
+        addr2line::Context::from_arc_dwarf(self.dwarf.sections()).ok()
     }
 
     /// The source lines of the instruction at `address` (a link address), the innermost inlined function

@@ -1,22 +1,36 @@
 //! Symbols of a guest: from an ELF file, or from a Linux kernel's own memory.
 //!
-//! The symbol table is read at once (a kernel's takes tens of milliseconds), DWARF only when a source line is
-//! asked for. Leaves out, for the debugger proper: types, variables, modules, separate debug files, call frame
-//! information, ORC.
+//! The symbol table is read at once (a kernel's takes tens of milliseconds), DWARF only when a source line, a type or a
+//! variable is asked for.
 
+mod build_id;
+mod dwarf;
 mod kallsyms;
 mod lines;
+mod modules;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod types;
+mod variables;
 
+use crate::kernel::kernel_identity;
+use crate::memory::GuestMemory;
+use dwarf::DebugInfo;
 use kallsyms::find_kallsyms;
 use lines::Lines;
 use object::{Object, ObjectKind, ObjectSection, ObjectSymbol, SectionKind, SymbolKind, SymbolSection};
+use std::ops::Range;
+use std::sync::{Arc, RwLock};
 use table::{Builder, Rank, SymbolTable};
+use types::{DataModel, Types};
 
+pub use build_id::{BuildId, OtherBuild};
+pub use dwarf::{Located, Location, LocationError, Scope, ScopeKind, Unwound, Variable};
 pub use lines::{LineInfo, SourceLine};
+pub(crate) use modules::{ModuleKey, ModuleSymbols, OrcTables, SymbolKindOfModule};
 pub use table::Function;
+pub use variables::Global;
 
 /// Why a file's symbols cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,9 +55,29 @@ pub enum SymbolError {
 #[derive(Debug)]
 pub struct Symbols<'data> {
     table: SymbolTable,
+    dwarf: Option<Arc<DebugInfo<'data>>>,
     lines: Option<Lines<'data>>,
     line_info: LineInfo,
-    slide: i64,
+    types: Types<'data>,
+    relocation: Relocation,
+    modules: RwLock<Vec<Arc<ModuleSymbols>>>,
+    build_id: Option<BuildId>,
+}
+
+/// How addresses of the running image follow from those it was linked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Relocation {
+    /// How far above its link addresses it runs.
+    pub slide: u64,
+    /// Link addresses that are no addresses, but offsets: of Linux's per-CPU variables, until 6.14.
+    pub fixed: Range<u64>,
+}
+
+impl Relocation {
+    /// Where something linked at `address` is.
+    pub fn relocate(&self, address: u64) -> u64 {
+        if self.fixed.contains(&address) { address } else { address.wrapping_add(self.slide) }
+    }
 }
 
 impl<'data> Symbols<'data> {
@@ -54,7 +88,16 @@ impl<'data> Symbols<'data> {
     }
 
     fn from_table(table: SymbolTable) -> Symbols<'data> {
-        Symbols { table, lines: None, line_info: LineInfo::Absent, slide: 0 }
+        Symbols {
+            relocation: Relocation { slide: 0, fixed: offsets(&table) },
+            table,
+            dwarf: None,
+            lines: None,
+            line_info: LineInfo::Absent,
+            types: Types::default(),
+            modules: RwLock::default(),
+            build_id: None,
+        }
     }
 
     /// Functions by name, address and length, for tests of what uses symbols.
@@ -79,8 +122,20 @@ impl<'data> Symbols<'data> {
         if table.is_empty() && line_info == LineInfo::Absent {
             return Err(SymbolError::Stripped);
         }
-        let lines = (line_info == LineInfo::Present).then(|| Lines::new(file));
-        Ok(Symbols { table, lines, line_info, slide: 0 })
+        let has_dwarf = line_info == LineInfo::Present;
+        let dwarf = has_dwarf.then(|| DebugInfo::new(&file).map(Arc::new)).flatten();
+        let model = DataModel { pointer_bytes: if file.is_64() { 8 } else { 4 } };
+        let types = Types::new(dwarf.clone(), model);
+        if let Some(btf) = file.section_by_name(".BTF").and_then(|section| section.data().ok())
+            && dwarf.is_none()
+        {
+            types.add_btf(btf.to_vec());
+        }
+        let lines = dwarf.clone().map(Lines::new);
+        let relocation = Relocation { slide: 0, fixed: offsets(&table) };
+        let build_id = BuildId::of_file(&file);
+        let modules = RwLock::default();
+        Ok(Symbols { table, dwarf, lines, line_info, types, relocation, modules, build_id })
     }
 
     /// The symbols that a running 64-bit Linux keeps for itself, found in its RAM, at their running addresses.
@@ -113,8 +168,9 @@ impl<'data> Symbols<'data> {
 
     /// The same symbols for an image that runs `slide` bytes above the addresses it was linked for.
     #[must_use]
-    pub fn with_slide(self, slide: i64) -> Symbols<'data> {
-        Symbols { slide, ..self }
+    pub fn with_slide(mut self, slide: i64) -> Symbols<'data> {
+        self.relocation.slide = slide as u64;
+        self
     }
 
     /// The same symbols moved to where `running` (from [`Symbols::from_kernel_memory`]) says that the kernel
@@ -125,14 +181,40 @@ impl<'data> Symbols<'data> {
             let linked = self.table.address_of(name)?;
             Some(running.address_of(name)?.wrapping_sub(linked) as i64)
         });
-        let slide = slide.unwrap_or(self.slide);
+        let slide = slide.unwrap_or(self.slide());
         self.with_slide(slide)
+    }
+
+    /// The identity that the linker gave the file.
+    #[must_use]
+    pub fn build_id(&self) -> Option<&BuildId> {
+        self.build_id.as_ref()
+    }
+
+    /// Whether these symbols may be used for the kernel that runs, whose own symbols are `running`: they may if either has
+    /// no build id.
+    ///
+    /// # Errors
+    /// They are of another build.
+    pub fn check_build(&self, running: &Symbols<'_>, memory: &dyn GuestMemory) -> Result<(), OtherBuild> {
+        match (&self.build_id, kernel_identity(running, memory).build_id) {
+            (Some(file), Some(running)) if *file != running => {
+                Err(OtherBuild { file: file.clone(), running })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// How far above its link addresses the image runs.
     #[must_use]
     pub fn slide(&self) -> i64 {
-        self.slide
+        self.relocation.slide as i64
+    }
+
+    /// The types that are known of the guest.
+    #[must_use]
+    pub fn types(&self) -> &Types<'data> {
+        &self.types
     }
 
     /// Whether there is no symbol.
@@ -154,13 +236,16 @@ impl<'data> Symbols<'data> {
     }
 
     fn link_address(&self, vaddr: u64) -> u64 {
-        vaddr.wrapping_sub(self.slide as u64)
+        if self.relocation.fixed.contains(&vaddr) { vaddr } else { vaddr.wrapping_sub(self.relocation.slide) }
     }
 
     /// The function that holds `vaddr`.
     #[must_use]
     pub fn function_at(&self, vaddr: u64) -> Option<Function> {
-        self.table.function_at(self.link_address(vaddr))
+        match self.module_at(vaddr) {
+            Some(module) => module.function_at(vaddr),
+            None => self.table.function_at(self.link_address(vaddr)),
+        }
     }
 
     /// The symbol at or before `vaddr`, of code or data, and how far before.
@@ -178,7 +263,10 @@ impl<'data> Symbols<'data> {
     /// Whether `vaddr` lies in a function.
     #[must_use]
     pub fn is_code(&self, vaddr: u64) -> bool {
-        self.table.is_code(self.link_address(vaddr))
+        match self.module_at(vaddr) {
+            Some(module) => module.is_code(vaddr),
+            None => self.table.is_code(self.link_address(vaddr)),
+        }
     }
 
     /// The source lines of the instruction at `vaddr`, the innermost inlined function first. For a return
@@ -191,7 +279,34 @@ impl<'data> Symbols<'data> {
     /// Where the symbol `name` lies.
     #[must_use]
     pub fn address_of(&self, name: &str) -> Option<u64> {
-        self.table.address_of(name).map(|address| address.wrapping_add(self.slide as u64))
+        let own = self.table.address_of(name).map(|address| self.relocation.relocate(address));
+        own.or_else(|| self.modules().iter().find_map(|module| module.address_of(name)))
+    }
+
+    /// What `vaddr` lies in, as a debugger names it: `schedule+16`, `init_task`. Data is named by the nearest symbol below.
+    #[must_use]
+    pub fn name_of(&self, vaddr: u64) -> Option<String> {
+        let (name, offset) = match self.function_at(vaddr) {
+            Some(function) => (function.name, function.offset),
+            None => match self.module_at(vaddr) {
+                Some(module) => module.data_at(vaddr)?,
+                None => {
+                    let (name, offset) = self.table.data_at(self.link_address(vaddr))?;
+                    (name.to_owned(), offset)
+                }
+            },
+        };
+        Some(if offset == 0 { name } else { format!("{name}+{offset}") })
+    }
+}
+
+/// The link addresses that are offsets: Linux's per-CPU variables, where they are linked at address 0.
+fn offsets(table: &SymbolTable) -> Range<u64> {
+    /// More than any kernel's per-CPU variables, and less than its text's address.
+    const OFFSETS_MAX: u64 = 1 << 24;
+    match (table.address_of("__per_cpu_start"), table.address_of("__per_cpu_end")) {
+        (Some(start), Some(end)) if start < end && end < OFFSETS_MAX => start..end,
+        _ => 0..0,
     }
 }
 

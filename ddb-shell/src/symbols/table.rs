@@ -11,12 +11,15 @@ pub struct Function {
     pub offset: u64,
     /// The length of the function in bytes.
     pub length_bytes: u64,
+    /// The module that has it, if it is not in the kernel itself.
+    pub module: Option<String>,
 }
 
-/// Prints as Linux does: `do_idle+0x1a/0x90`.
+/// Prints as Linux does: `do_idle+0x1a/0x90`, `e1000_clean+0x4f/0x7d0 [e1000]`.
 impl fmt::Display for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}+{:#x}/{:#x}", self.name, self.offset, self.length_bytes)
+        write!(f, "{}+{:#x}/{:#x}", self.name, self.offset, self.length_bytes)?;
+        self.module.as_ref().map_or(Ok(()), |module| write!(f, " [{module}]"))
     }
 }
 
@@ -59,6 +62,8 @@ pub(super) struct Builder {
 
 /// Length of the last symbol of all if it has none: what lies behind it is unknown.
 const UNKNOWN_LENGTH: u64 = 4096;
+/// How far from its symbol data is still named by it.
+const DATA_BYTES_MAX: u64 = 64 << 10;
 /// Symbols that lie inside another one: how many of them a search steps over to find the one around.
 const NESTED_MAX: usize = 8;
 
@@ -131,6 +136,7 @@ impl SymbolTable {
             name: self.name(best).to_owned(),
             offset: address - best.address,
             length_bytes: best.end - best.address,
+            module: None,
         })
     }
 
@@ -161,6 +167,16 @@ impl SymbolTable {
     pub fn is_code(&self, address: u64) -> bool {
         let after = self.code.partition_point(|entry| entry.address <= address);
         self.code[..after].iter().rev().take(NESTED_MAX).any(|entry| address < entry.end)
+    }
+
+    /// The name of what is not code and holds `address`, and how far in it lies: the nearest symbol below, for few say
+    /// their length.
+    pub fn data_at(&self, address: u64) -> Option<(&str, u64)> {
+        let after = self.data.partition_point(|entry| entry.address <= address);
+        let nearest = self.data[..after].last()?;
+        let first = self.data.partition_point(|entry| entry.address < nearest.address);
+        let offset = address - nearest.address;
+        (offset <= DATA_BYTES_MAX).then(|| (self.name(&self.data[first]), offset))
     }
 
     /// The address of a symbol; code before data, low before high, if several have the name.

@@ -2,7 +2,6 @@
 
 use super::*;
 use std::path::Path;
-use std::process::Command;
 
 const SOURCE: &str = r#"
 int counter;
@@ -25,21 +24,8 @@ void _start(void)
 }
 "#;
 
-/// Compiles and links [`SOURCE`] at 1000000H.
 fn compile(arguments: &[&str]) -> Vec<u8> {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = |name: &str| directory.path().join(name);
-    std::fs::write(path("guest.c"), SOURCE).expect("written");
-    let output = Command::new("gcc")
-        .current_dir(directory.path())
-        .args(["-O1", "-ffreestanding", "-nostdlib", "-static", "-fno-pie", "-no-pie"])
-        .args(["-fno-asynchronous-unwind-tables", "-Wl,-Ttext=0x1000000,--build-id=none"])
-        .args(arguments)
-        .args(["guest.c", "-o", "guest"])
-        .output()
-        .expect("gcc is installed");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    std::fs::read(path("guest")).expect("made")
+    crate::testing::compile(SOURCE, &[&["-O1"], arguments].concat())
 }
 
 fn line_of(text: &str) -> u32 {

@@ -2,16 +2,20 @@
 //!
 //! [`Host`] is the live end of a timeline: it turns what arrives at the process (bytes on stdin, signals, a
 //! new window size) into arrivals, and delivers the guest's console to stdout. Beside it stand the files a
-//! run starts from: [`media`] reads images, [`initrd`] packs directories. `unsafe` is confined to the two
-//! modules that talk to the kernel about signals and terminals.
+//! run starts from: [`media`] reads images, [`initrd`] packs directories; and those that a debugger needs: [`debug_files`]
+//! finds them, [`mapping`] maps them. `unsafe` is confined to the modules that talk to the kernel about signals, terminals
+//! and mappings.
 #![deny(unsafe_code)]
 
 mod clock;
 mod console;
+pub mod debug_files;
 mod error;
 pub mod initrd;
 mod keyboard;
 mod live;
+#[expect(unsafe_code, reason = "a file can be mapped in no other way")]
+pub mod mapping;
 pub mod media;
 #[expect(unsafe_code, reason = "signal handlers can be installed in no other way")]
 mod signal;

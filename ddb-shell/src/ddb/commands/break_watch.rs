@@ -19,7 +19,7 @@ pub const BREAK: Command = Command {
     repeats: Repeats::Never,
     run: |ddb, mut arguments| {
         let range = ddb.range_within(&mut arguments)?;
-        let condition = ddb.condition(&mut arguments)?;
+        let condition = ddb.condition(&mut arguments, Some(range.address))?;
         if ddb.debugger.stops.breakpoint_at(range.address).is_some() {
             return Err(CommandError::said("Already set."));
         }
@@ -107,7 +107,7 @@ pub const STOP: Command = Command {
     repeats: Repeats::Never,
     run: |ddb, mut arguments| {
         let kind = ddb.event(&mut arguments)?;
-        let condition = ddb.condition(&mut arguments)?;
+        let condition = ddb.condition(&mut arguments, None)?;
         let entry = ddb.debugger.stops.add(kind);
         entry.condition = condition;
         let number = entry.number;
@@ -125,7 +125,7 @@ fn add_watch(ddb: &mut Ddb<'_>, mut arguments: Arguments<'_>) -> Result<(), Comm
     let reads = modifier.contains(['r', 'a']);
     let writes = modifier.contains(['w', 'a']) || !reads;
     let (address, length_bytes) = ddb.object(&mut arguments, 4)?;
-    let condition = ddb.condition(&mut arguments)?;
+    let condition = ddb.condition(&mut arguments, None)?;
     let watch = Watchpoint { space, address, length_bytes, read: reads, write: writes };
     let entry = ddb.debugger.stops.add(Kind::Watch(watch));
     entry.condition = condition;
@@ -171,6 +171,7 @@ impl Ddb<'_> {
     pub(super) fn condition(
         &mut self,
         arguments: &mut Arguments<'_>,
+        vaddr: Option<u64>,
     ) -> Result<Option<Condition>, CommandError> {
         let lexer = &mut arguments.lexer;
         match lexer.next()? {
@@ -182,7 +183,7 @@ impl Ddb<'_> {
                     ));
                 };
                 self.end(lexer)?;
-                let holds = self.debugger.c_condition(&text).map_err(CommandError::Said)?;
+                let holds = self.debugger.c_condition(&text, vaddr).map_err(CommandError::Said)?;
                 Ok(Some(Condition { text, holds }))
             }
             _ => Err(CommandError::said("Only `if {EXPRESSION}` can follow")),

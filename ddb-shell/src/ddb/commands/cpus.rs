@@ -57,6 +57,67 @@ pub const THREAD: Command = Command {
     },
 };
 
+/// `frame`
+pub const FRAME: Command = Command {
+    names: &["frame", "f"],
+    usage: "[NUMBER]",
+    help: "Makes variables in expressions of C be those of another frame of the trace (a decimal number, 0 is the innermost); alone, says which it is. Moving goes back to 0.",
+    group: Group::Show,
+    repeats: Repeats::Never,
+    run: |ddb, mut arguments| {
+        let number = ddb.decimal(&mut arguments.lexer)?;
+        ddb.end(&mut arguments.lexer)?;
+        let frames = ddb.debugger.frames();
+        let number = number.map_or(ddb.debugger.frame, |number| number as usize);
+        let frame = frames.get(number).ok_or_else(|| {
+            CommandError::said(format!("There is no frame {number}: they are 0 to {}", frames.len() - 1))
+        })?;
+        ddb.debugger.frame = number;
+        let _ = writeln!(ddb.out, "#{number} {frame}");
+        Ok(())
+    },
+};
+
+/// `show locals`
+pub const LOCALS: Command = Command {
+    names: &["show locals", "locals"],
+    usage: "",
+    help: "Prints the arguments and variables of the frame, by debug information.",
+    group: Group::Show,
+    repeats: Repeats::Never,
+    run: |ddb, mut arguments| {
+        ddb.end(&mut arguments.lexer)?;
+        let lines = ddb.debugger.locals();
+        if lines.is_empty() {
+            return Err(CommandError::said(
+                "No debug information says what is here; --symbols gives a file that has it",
+            ));
+        }
+        for line in lines {
+            let _ = writeln!(ddb.out, "{line}");
+        }
+        Ok(())
+    },
+};
+
+/// `whatis`
+pub const WHATIS: Command = Command {
+    names: &["whatis", "ptype"],
+    usage: "{EXPRESSION}",
+    help: "Prints the type of an expression of C, a structure with its members and their offsets.",
+    group: Group::Memory,
+    repeats: Repeats::Never,
+    run: |ddb, mut arguments| {
+        let super::super::lexer::Token::Braces(text) = arguments.lexer.next()? else {
+            return Err(CommandError::said(format!("Of what? whatis {}", WHATIS.usage)));
+        };
+        ddb.end(&mut arguments.lexer)?;
+        let text = ddb.debugger.c_type(&text).map_err(CommandError::Said)?;
+        let _ = writeln!(ddb.out, "{text}");
+        Ok(())
+    },
+};
+
 impl Ddb<'_> {
     /// The vCPU of this number, or the current one.
     pub(super) fn vcpu_named(&self, number: Option<u64>) -> Result<usize, CommandError> {
@@ -75,8 +136,9 @@ impl Ddb<'_> {
             Some(task) => format!("Tracing vCPU {vcpu}, {task}\n"),
             None => format!("Tracing vCPU {vcpu}\n"),
         };
-        for frame in backtrace(machine, vcpu, symbols).iter().take(count) {
-            let _ = writeln!(text, "{frame}");
+        for (number, frame) in backtrace(machine, vcpu, symbols).iter().enumerate().take(count) {
+            let lines = frame.to_string().replace('\n', "\n   ");
+            let _ = writeln!(text, "#{number:<2}{lines}");
         }
         self.out.push_str(&text);
     }

@@ -5,6 +5,7 @@ use super::super::symbolic::label;
 use super::super::{CommandError, Ddb};
 use super::examine::print_letter;
 use super::{Command, Group, Repeats};
+use crate::expression::PrintStyle;
 use boundary::Operator;
 use machine::WalkStep;
 use std::fmt::Write as _;
@@ -12,12 +13,13 @@ use std::fmt::Write as _;
 /// `print`
 pub const PRINT: Command = Command {
     names: &["print", "p"],
-    usage: "[/axzodurc] [EXPRESSION ...]",
-    help: "Prints values: a as symbol, x z o d u r c as in examine; dot without an expression. An expression of C in braces is printed by its type, structures with their members.",
+    usage: "[/axzodurcp] [EXPRESSION ...]",
+    help: "Prints values: a as symbol, x z o d u r c as in examine; dot without an expression. An expression of C in braces is printed by its type, structures with their members; /p a member a line.",
     group: Group::Memory,
     repeats: Repeats::Again,
     run: |ddb, mut arguments| {
-        let letter = print_letter(&arguments, ddb.print_format);
+        let is_pretty = arguments.modifier == Some("p");
+        let letter = if is_pretty { ddb.print_format } else { print_letter(&arguments, ddb.print_format) };
         ddb.formatted(0, letter)?;
         ddb.print_format = letter;
         if arguments.lexer.rest().is_empty() {
@@ -29,10 +31,11 @@ pub const PRINT: Command = Command {
             // Braces alone are C by type; within a larger expression they are a number.
             let mut ahead = arguments.lexer.clone();
             if let Token::Braces(text) = ahead.next()?
-                && arguments.modifier.is_none()
+                && (arguments.modifier.is_none() || is_pretty)
                 && matches!(ahead.peek(), Ok(Token::End | Token::Braces(_)))
             {
-                let value = ddb.debugger.c_print(&text).map_err(CommandError::Said)?;
+                let style = PrintStyle { is_pretty, ..PrintStyle::default() };
+                let value = ddb.debugger.c_print(&text, style).map_err(CommandError::Said)?;
                 let _ = writeln!(ddb.out, "{value}");
                 arguments.lexer = ahead;
                 continue;

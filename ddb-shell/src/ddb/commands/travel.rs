@@ -166,9 +166,11 @@ pub const FIRST: Command = Command {
             return Err(CommandError::said(format!("Of what? first {}", FIRST.usage)));
         };
         ddb.end(&mut arguments.lexer)?;
-        let (address, length_bytes) = ddb.debugger.c_watched(&text).map_err(CommandError::Said)?;
-        let holds = ddb.debugger.c_condition(&text).map_err(CommandError::Said)?;
-        let set = writes_to(address, length_bytes);
+        let watched = ddb.debugger.c_watched(&text).map_err(CommandError::Said)?;
+        let holds = ddb.debugger.c_condition(&text, None).map_err(CommandError::Said)?;
+        let watch =
+            watched.into_iter().flat_map(|(address, length_bytes)| writes_to(address, length_bytes).watch);
+        let set = StopSet { watch: watch.collect(), ..nothing() };
         let condition =
             |machine: &machine::Machine, vcpu: u8, _: StopReason| holds(machine, usize::from(vcpu));
         let workers = ddb.debugger.workers;

@@ -1,0 +1,266 @@
+//! Names of types, enumerators, variables and functions, and the entries of `.debug_info` that have them.
+//!
+//! Made by one pass over the outermost entries of all units, by several threads. The compiler describes a structure anew
+//! in every unit that includes its header: of types only the first description is kept, which is what makes the list
+//! small. Left out: what is declared within functions, which is found from an address ([`super::scope`]).
+
+use super::{Section, unit_start};
+use crate::symbols::types::{Keyword, NameKind};
+use gimli::{Abbreviation, AttributeValue, DwTag, EntriesRaw, Unit, UnitHeader, UnitOffset};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Named {
+    Type(NameKind),
+    Enumerator,
+    Variable,
+    DeclaredVariable,
+    Function,
+}
+
+/// Threads that are worth starting.
+const THREADS_MAX: usize = 8;
+
+/// The list.
+pub(super) struct NameIndex {
+    entries: HashMap<Box<[u8]>, Vec<(Named, usize)>>,
+}
+
+/// One name found, in a thread's own list.
+struct Found<'data> {
+    name: &'data [u8],
+    named: Named,
+    offset: usize,
+}
+
+impl NameIndex {
+    /// Reads all units.
+    pub fn build<'data>(
+        dwarf: &gimli::Dwarf<Section<'data>>,
+        headers: impl Iterator<Item = UnitHeader<Section<'data>>>,
+    ) -> NameIndex {
+        let headers: Vec<_> = headers.collect();
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut reader = Reader { dwarf, found: Vec::new(), seen: HashSet::new() };
+            while let Some(header) = headers.get(next.fetch_add(1, Ordering::Relaxed)) {
+                // What cannot be read of a damaged unit is not found; the others are.
+                let _ = reader.read_unit(*header);
+            }
+            reader.found
+        };
+        let lists: Vec<Vec<Found<'_>>> = match threads {
+            1 => vec![work()],
+            _ => thread::scope(|scope| {
+                let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+                workers.into_iter().filter_map(|worker| worker.join().ok()).collect()
+            }),
+        };
+        NameIndex::merge(lists)
+    }
+
+    fn merge(lists: Vec<Vec<Found<'_>>>) -> NameIndex {
+        let mut entries: HashMap<Box<[u8]>, Vec<(Named, usize)>> = HashMap::new();
+        for found in lists.into_iter().flatten() {
+            match entries.get_mut(found.name) {
+                Some(known) => known.push((found.named, found.offset)),
+                None => {
+                    entries.insert(found.name.into(), vec![(found.named, found.offset)]);
+                }
+            }
+        }
+        // Which thread was first must not decide which description is taken.
+        entries.values_mut().for_each(|known| known.sort_by_key(|(_, offset)| *offset));
+        NameIndex { entries }
+    }
+
+    /// The first entry of that kind and name.
+    pub fn first(&self, named: Named, name: &str) -> Option<usize> {
+        let known = self.entries.get(name.as_bytes())?;
+        known.iter().find(|(kind, _)| *kind == named).map(|(_, offset)| *offset)
+    }
+
+    /// All entries of that kind and name.
+    pub fn all(&self, named: Named, name: &str) -> Vec<usize> {
+        let known = self.entries.get(name.as_bytes()).map(Vec::as_slice).unwrap_or_default();
+        known.iter().filter(|(kind, _)| *kind == named).map(|(_, offset)| *offset).collect()
+    }
+}
+
+/// What a name is told from others by: strings that the linker has merged by their place, others by their bytes.
+#[derive(PartialEq, Eq, Hash)]
+enum NameKey<'data> {
+    Merged(usize),
+    Inline(&'data [u8]),
+}
+
+struct Reader<'a, 'data> {
+    dwarf: &'a gimli::Dwarf<Section<'data>>,
+    found: Vec<Found<'data>>,
+    seen: HashSet<(Named, NameKey<'data>)>,
+}
+
+/// The attributes of an entry that matter here.
+#[derive(Default)]
+struct Attributes<'data> {
+    name: Option<AttributeValue<Section<'data>>>,
+    sibling: Option<UnitOffset>,
+    origin: Option<AttributeValue<Section<'data>>>,
+    is_declaration: bool,
+    has_place: bool,
+}
+
+fn wanted(tag: DwTag) -> Option<Named> {
+    Some(match tag {
+        gimli::DW_TAG_structure_type | gimli::DW_TAG_class_type => {
+            Named::Type(NameKind::Tag(Keyword::Struct))
+        }
+        gimli::DW_TAG_union_type => Named::Type(NameKind::Tag(Keyword::Union)),
+        gimli::DW_TAG_enumeration_type => Named::Type(NameKind::Tag(Keyword::Enum)),
+        gimli::DW_TAG_typedef | gimli::DW_TAG_base_type => Named::Type(NameKind::Ordinary),
+        gimli::DW_TAG_enumerator => Named::Enumerator,
+        gimli::DW_TAG_variable => Named::Variable,
+        gimli::DW_TAG_subprogram => Named::Function,
+        _ => return None,
+    })
+}
+
+impl<'data> Reader<'_, 'data> {
+    fn read_unit(&mut self, header: UnitHeader<Section<'data>>) -> gimli::Result<()> {
+        let unit = self.dwarf.unit(header)?;
+        let start = unit_start(&header);
+        let mut entries = unit.entries_raw(None)?;
+        // Depth 0 is the unit itself. Entries at depth 1 are read, and the enumerators below enumerations.
+        let mut enumeration = None;
+        // A reader that starts at a sibling counts its depth from there.
+        let mut start_depth = 0;
+        while !entries.is_empty() {
+            let (offset, depth) = (entries.next_offset(), start_depth + entries.next_depth());
+            let Some(abbreviation) = entries.read_abbreviation()? else { continue };
+            let named = wanted(abbreviation.tag()).filter(|named| match named {
+                Named::Enumerator => depth == 2 && enumeration.is_some(),
+                _ => depth == 1,
+            });
+            let attributes = read_attributes(&mut entries, abbreviation)?;
+            if depth == 1 {
+                let is_enumeration = abbreviation.tag() == gimli::DW_TAG_enumeration_type;
+                enumeration = is_enumeration.then_some(start + offset.0);
+            }
+            if let Some(named) = named {
+                let at = if named == Named::Enumerator { enumeration } else { Some(start + offset.0) };
+                self.add(&unit, named, &attributes, at.unwrap_or_default())?;
+            }
+            if abbreviation.has_children() && depth >= 1 && enumeration.is_none() {
+                start_depth = skip_children(&unit, &mut entries, &attributes, start_depth, depth)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        unit: &Unit<Section<'data>>,
+        named: Named,
+        attributes: &Attributes<'data>,
+        offset: usize,
+    ) -> gimli::Result<()> {
+        let named = match named {
+            Named::Type(_) if attributes.is_declaration => return Ok(()),
+            Named::Function if !attributes.has_place => return Ok(()),
+            Named::Variable if !attributes.has_place => Named::DeclaredVariable,
+            named => named,
+        };
+        let Some(value) = self.name_value(unit, attributes) else { return Ok(()) };
+        // Variables and functions are all kept, for several files may have static ones of the same name.
+        let is_shared = !matches!(named, Named::Variable | Named::Function);
+        let key = match value {
+            AttributeValue::DebugStrRef(offset) => NameKey::Merged(offset.0),
+            AttributeValue::String(text) => NameKey::Inline(text.slice()),
+            _ => NameKey::Inline(self.dwarf.attr_string(unit, value)?.slice()),
+        };
+        if is_shared && !self.seen.insert((named, key)) {
+            return Ok(());
+        }
+        let name = self.dwarf.attr_string(unit, value)?.slice();
+        self.found.push(Found { name, named, offset });
+        Ok(())
+    }
+
+    /// The name of an entry, or of the one in the same unit that it completes or is a copy of.
+    fn name_value(
+        &self,
+        unit: &Unit<Section<'data>>,
+        attributes: &Attributes<'data>,
+    ) -> Option<AttributeValue<Section<'data>>> {
+        if attributes.name.is_some() {
+            return attributes.name;
+        }
+        let AttributeValue::UnitRef(offset) = attributes.origin? else { return None };
+        unit.entry(offset).ok()?.attr_value(gimli::DW_AT_name)
+    }
+}
+
+fn read_attributes<'data>(
+    entries: &mut EntriesRaw<'_, Section<'data>>,
+    abbreviation: &Abbreviation,
+) -> gimli::Result<Attributes<'data>> {
+    let mut read = Attributes::default();
+    for specification in abbreviation.attributes() {
+        let is_wanted = matches!(
+            specification.name(),
+            gimli::DW_AT_name
+                | gimli::DW_AT_sibling
+                | gimli::DW_AT_specification
+                | gimli::DW_AT_abstract_origin
+                | gimli::DW_AT_declaration
+                | gimli::DW_AT_location
+                | gimli::DW_AT_const_value
+                | gimli::DW_AT_low_pc
+                | gimli::DW_AT_ranges
+        );
+        if !is_wanted {
+            entries.skip_attributes(&[*specification])?;
+            continue;
+        }
+        let attribute = entries.read_attribute(*specification)?;
+        match attribute.name() {
+            gimli::DW_AT_name => read.name = Some(attribute.value()),
+            gimli::DW_AT_specification | gimli::DW_AT_abstract_origin => {
+                read.origin = Some(attribute.value())
+            }
+            gimli::DW_AT_sibling => {
+                if let AttributeValue::UnitRef(offset) = attribute.value() {
+                    read.sibling = Some(offset);
+                }
+            }
+            gimli::DW_AT_declaration => read.is_declaration = attribute.value() == AttributeValue::Flag(true),
+            _ => read.has_place = true,
+        }
+    }
+    Ok(read)
+}
+
+/// Steps over what is below an entry at `depth`: to its sibling, which most entries name, else by reading it. Gives the
+/// depth at which the reader now started.
+fn skip_children<'abbreviations, 'data>(
+    unit: &'abbreviations Unit<Section<'data>>,
+    entries: &mut EntriesRaw<'abbreviations, Section<'data>>,
+    attributes: &Attributes<'data>,
+    start_depth: isize,
+    depth: isize,
+) -> gimli::Result<isize> {
+    if let Some(sibling) = attributes.sibling.filter(|sibling| *sibling > entries.next_offset()) {
+        *entries = unit.entries_raw(Some(sibling))?;
+        return Ok(depth);
+    }
+    while !entries.is_empty() && start_depth + entries.next_depth() > depth {
+        if let Some(abbreviation) = entries.read_abbreviation()? {
+            entries.skip_attributes(abbreviation.attributes())?;
+        }
+    }
+    Ok(start_depth)
+}

@@ -1,0 +1,95 @@
+//! Where distributions put separate debug information, in the order in which it is looked for:
+//!
+//! | place | whose convention |
+//! |---|---|
+//! | `/usr/lib/debug/.build-id/xx/yyyy.debug` | gdb's, by the identity that the linker gave the kernel |
+//! | `/usr/lib/debug/boot/vmlinux-RELEASE`, `/usr/lib/debug/lib/modules/RELEASE/vmlinux`, `/boot/vmlinux-RELEASE` | Debian, Fedora, everybody's own builds |
+//! | the name in `.gnu_debuglink`, beside the kernel and in `.debug` there | binutils' |
+//! | a debuginfod server, if `DEBUGINFOD_URLS` is set and the program `debuginfod-find` is installed | elfutils' |
+//!
+//! Whether a file is the right one is for its reader to say.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What debug information is wanted of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted<'a> {
+    /// The identity that the linker gave the image.
+    pub build_id: Option<&'a [u8]>,
+    /// The release of a Linux.
+    pub release: Option<&'a str>,
+    /// The image's own file, and the name in its `.gnu_debuglink`.
+    pub debug_link: Option<(&'a Path, &'a str)>,
+}
+
+/// The files that may have it and are there, the best first. `root` is `/`, but for tests.
+#[must_use]
+pub fn candidates(root: &Path, wanted: &Wanted<'_>) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    if let Some([first, rest @ ..]) = wanted.build_id {
+        let rest: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
+        paths.push(root.join(format!("usr/lib/debug/.build-id/{first:02x}/{rest}.debug")));
+    }
+    // A release is the guest's word: as a part of a path it must not lead elsewhere.
+    if let Some(release) = wanted.release.filter(|release| !release.contains('/')) {
+        paths.push(root.join(format!("usr/lib/debug/boot/vmlinux-{release}")));
+        paths.push(root.join(format!("usr/lib/debug/lib/modules/{release}/vmlinux")));
+        paths.push(root.join(format!("boot/vmlinux-{release}")));
+    }
+    if let Some((image, name)) = wanted.debug_link.filter(|(_, name)| !name.contains('/')) {
+        let folder = image.parent().unwrap_or(Path::new("."));
+        paths.push(folder.join(name));
+        paths.push(folder.join(".debug").join(name));
+    }
+    let mut found: Vec<PathBuf> = paths.into_iter().filter(|path| path.is_file()).collect();
+    found.dedup();
+    found
+}
+
+/// Asks the servers of `DEBUGINFOD_URLS` for the debug information of a build, which may take as long as a download of
+/// hundreds of megabytes. `None` if there are no servers, no program to ask with, or no such information.
+#[must_use]
+pub fn from_debuginfod(build_id: &[u8]) -> Option<PathBuf> {
+    std::env::var_os("DEBUGINFOD_URLS").filter(|urls| !urls.is_empty())?;
+    let id: String = build_id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut command = Command::new("debuginfod-find");
+    command.args(["debuginfo", &id]).stdin(Stdio::null()).stderr(Stdio::null());
+    let output = command.output().ok().filter(|output| output.status.success())?;
+    let path = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim_end());
+    path.is_file().then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn files_are_looked_for_where_distributions_put_them_the_surest_first() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path();
+        let put = |name: &str| {
+            let path = root.join(name);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            fs::write(&path, "").expect("written");
+            path
+        };
+        let expected = [
+            put("usr/lib/debug/.build-id/ab/cdef.debug"),
+            put("usr/lib/debug/boot/vmlinux-6.1.0-56-cloud-amd64"),
+            put("boot/vmlinux-6.1.0-56-cloud-amd64"),
+            put("kernels/.debug/kernel.debug"),
+        ];
+        let image = root.join("kernels/kernel");
+        let wanted = Wanted {
+            build_id: Some(&[0xab, 0xcd, 0xef]),
+            release: Some("6.1.0-56-cloud-amd64"),
+            debug_link: Some((&image, "kernel.debug")),
+        };
+        assert_eq!(candidates(root, &wanted), expected);
+        let other = Wanted { build_id: Some(&[1]), release: Some("../boot/vmlinux-6.1.0"), debug_link: None };
+        assert!(candidates(root, &other).is_empty());
+        assert!(candidates(root, &Wanted::default()).is_empty());
+    }
+}
