@@ -3,6 +3,7 @@
 mod ci;
 mod cli;
 mod debian;
+mod debugger;
 mod determinism;
 mod docs;
 mod failures;

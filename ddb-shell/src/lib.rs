@@ -17,6 +17,7 @@ pub mod report;
 pub mod symbols;
 #[cfg(test)]
 mod testing;
+pub mod vmcore;
 
 pub use backtrace::{Found, Frame, backtrace, backtrace_from};
 pub use expression::{ExprError, NameScope, PrintStyle, Program, Value, compile, print, print_type};

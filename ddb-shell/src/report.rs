@@ -218,8 +218,7 @@ pub fn failure_paragraph(report: &FailureReport<'_>, machine: &Machine, symbols:
     text.push('.');
     match report.trace {
         Some(trace) => {
-            let _ =
-                writeln!(text, " The run is recorded as {trace}; `vkernel replay {trace}` runs it again.");
+            let _ = writeln!(text, " The run is recorded as {trace}; `vkernel ddb {trace}` opens it there.");
         }
         None => text.push_str(" The run was not recorded.\n"),
     }

@@ -15,7 +15,9 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use traces::{DdbArgs, DemoArgs, ExploreArgs, GdbArgs, LsArgs, PinArgs, ReplayArgs, RmArgs, TraceCommand};
+use traces::{
+    AnalyseArgs, DdbArgs, DemoArgs, ExploreArgs, GdbArgs, LsArgs, PinArgs, ReplayArgs, RmArgs, TraceCommand,
+};
 
 /// Boots an unmodified x86-64 kernel in one Linux process, records it, and replays it bit for bit
 ///
@@ -59,6 +61,17 @@ pub enum Command {
     /// vCPUs, and monitor COMMAND is a command of the ddb prompt.
     #[command(override_usage = "vkernel gdb [OPTIONS] [TRACE] [-- GDB-ARGS]")]
     Gdb(GdbArgs),
+    /// Open a place of a recording in drgn
+    ///
+    /// Writes the place, by default the failure, as a crash dump and starts drgn on it, with the file of --symbols as
+    /// debugging symbols.
+    #[command(override_usage = "vkernel drgn [OPTIONS] [TRACE] [-- DRGN-ARGS]")]
+    Drgn(AnalyseArgs),
+    /// Open a place of a recording in crash
+    ///
+    /// As vkernel drgn; crash needs the kernel's vmlinux with debug information, by --symbols.
+    #[command(override_usage = "vkernel crash [OPTIONS] [TRACE] [-- CRASH-ARGS]")]
+    Crash(AnalyseArgs),
     /// Look at, check or pack a recording
     #[command(subcommand)]
     Trace(TraceCommand),

@@ -10,8 +10,8 @@ mod recordings;
 pub use explore::{DemoConfig, ExploreConfig};
 pub use pattern::Pattern;
 pub use recordings::{
-    DdbConfig, GdbConfig, PackConfig, ReplayConfig, VerifyConfig, open_replay, open_trace, refuse,
-    refuse_path, store,
+    AnalyseConfig, DdbConfig, GdbConfig, PackConfig, PlaceConfig, ReplayConfig, VerifyConfig, open_replay,
+    open_trace, refuse, refuse_path, store,
 };
 
 use crate::args::boot::{

@@ -28,34 +28,40 @@ use std::time::{Duration, Instant};
 /// # Errors
 /// A trace that cannot be read, or a divergence on the way to where it is opened.
 pub fn run(config: &DdbConfig) -> Result<ExitStatus> {
-    let replay = &config.replay;
-    let kernel = replay.kernel();
-    let symbols = SymbolSource::open(&replay.symbols, &kernel)?;
-    let inspector = symbols.guest_inspector(replay.reader.power_on().boot.protocol, false);
+    let symbols = SymbolSource::open(&config.replay.symbols, &config.replay.kernel())?;
     let interrupt = Interrupt::default();
     let options = HostOptions { inputs: false, interrupt: Some(interrupt.flag()), ..HostOptions::default() };
     let mut host = Host::open(options)?;
-    let timeline = Timeline::new(
-        &replay.reader,
-        &replay.images,
-        engine(replay.engine),
-        interrupt.clone(),
-        Budget::default(),
-    )?;
-    let failure = failure_place(&replay.reader);
-    let mut debugger = Debugger::new(Box::new(timeline), inspector, failure, interrupt);
-    debugger.target.on_progress(progress());
-    let place = match (&config.at, failure) {
-        (Some(place), _) => place.clone(),
-        (None, Some(_)) => Place::Failure,
-        (None, None) => Place::End,
-    };
-    debugger.seek(&place)?;
-    debugger.choose_vcpu();
+    let debugger = open_session(&config.replay, config.at.as_ref(), &symbols, interrupt)?;
     let mut ddb = Ddb::new(debugger);
     let mut face = HostFace { face: face()?, host: &mut host };
     prompt(&mut ddb, &mut face, &Why::Done, &config.commands);
     Ok(ExitStatus::Good)
+}
+
+/// A session on a recording, at a place: where its guest failed, else at its end, unless one is named.
+///
+/// # Errors
+/// A trace that cannot be read, or a divergence on the way.
+pub fn open_session<'r>(
+    replay: &'r ReplayConfig,
+    at: Option<&Place>,
+    symbols: &'r SymbolSource,
+    interrupt: Interrupt,
+) -> Result<Debugger<'r>> {
+    let inspector = symbols.guest_inspector(replay.reader.power_on().boot.protocol, false);
+    let kind = engine(replay.engine);
+    let timeline = Timeline::new(&replay.reader, &replay.images, kind, interrupt.clone(), Budget::default())?;
+    let failure = failure_place(&replay.reader);
+    let mut debugger = Debugger::new(Box::new(timeline), inspector, failure, interrupt);
+    debugger.target.on_progress(progress());
+    match (at, failure) {
+        (Some(place), _) => debugger.seek(place)?,
+        (None, Some(_)) => debugger.seek(&Place::Failure)?,
+        (None, None) => debugger.seek(&Place::End)?,
+    };
+    debugger.choose_vcpu();
+    Ok(debugger)
 }
 
 /// What a debugger of a live guest needs.
@@ -103,7 +109,7 @@ pub fn open_at_failure(trace: &Path, images: ImageSet, config: &BootConfig) -> R
 }
 
 /// Where the guest of a recording failed.
-pub fn failure_place(reader: &TraceReader) -> Option<Mark> {
+fn failure_place(reader: &TraceReader) -> Option<Mark> {
     match reader.ending().map(|end| &end.ending) {
         Some(Ending::Failure { place, .. }) => Some(*place),
         _ => None,
@@ -129,7 +135,7 @@ fn history_file() -> Option<PathBuf> {
 }
 
 /// Says how far long work has come, on a terminal, from its second second on.
-pub fn progress() -> Tell {
+fn progress() -> Tell {
     if !io::stderr().is_terminal() {
         return Rc::new(RefCell::new(|_| {}));
     }

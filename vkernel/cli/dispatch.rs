@@ -5,14 +5,15 @@ use crate::args::traces::ExploreArgs;
 use crate::args::traces::TraceCommand;
 use crate::args::{Command, later};
 use crate::config::{
-    BootConfig, DdbConfig, DemoConfig, ExploreConfig, GdbConfig, PackConfig, VerifyConfig, open_replay,
+    AnalyseConfig, BootConfig, DdbConfig, DemoConfig, ExploreConfig, GdbConfig, PackConfig, PlaceConfig,
+    VerifyConfig, open_replay,
 };
 use crate::exit::{ExitStatus, guarded};
 use crate::pidfile::PidFile;
 use crate::result::ResultFile;
 use crate::{
     affinity, boot, ddb, demo, explore, gdb, generate, ls, pin, replay, rm, say, trace_events, trace_info,
-    trace_pack,
+    trace_pack, vmcore,
 };
 use anyhow::Result;
 
@@ -23,6 +24,8 @@ pub fn run(command: Command) -> Result<ExitStatus> {
         Command::Replay(arguments) => replay::run(open_replay(arguments)?),
         Command::Ddb(arguments) => ddb::run(&DdbConfig::open(arguments)?),
         Command::Gdb(arguments) => gdb::run(&GdbConfig::open(arguments)?),
+        Command::Drgn(arguments) => vmcore::drgn(&AnalyseConfig::open(arguments)?),
+        Command::Crash(arguments) => vmcore::crash(&AnalyseConfig::open(arguments)?),
         Command::Trace(command) => run_trace(command),
         Command::Ls(arguments) => ls::run(&arguments),
         Command::Rm(arguments) => rm::run(&arguments),
@@ -40,6 +43,9 @@ fn run_trace(command: TraceCommand) -> Result<ExitStatus> {
         TraceCommand::Events(arguments) => trace_events::run(&arguments),
         TraceCommand::Verify(arguments) => replay::verify(VerifyConfig::open(arguments)?),
         TraceCommand::Pack(arguments) => trace_pack::run(&PackConfig::open(arguments)?),
+        TraceCommand::Vmcore(arguments) => {
+            vmcore::write(&PlaceConfig::open(arguments.place)?, &arguments.output)
+        }
         TraceCommand::Unknown(words) => Err(later::unknown_trace_subcommand(&words)),
     }
 }

@@ -1,21 +1,17 @@
 //! `vkernel gdb`: the real gdb on a recording, with symbols loaded and everything set.
 
-use crate::boot::engine;
 use crate::config::GdbConfig;
-use crate::ddb::{failure_place, progress};
+use crate::ddb::open_session;
 use crate::exit::ExitStatus;
 use crate::report::SymbolSource;
 use crate::say;
 use anyhow::{Context, Result};
 use ddb_shell::ddb::Ddb;
-use ddb_shell::debugger::Debugger;
-use ddb_shell::debugger::place::Place;
 use ddb_shell::gdb::{Ended, serve};
 use host::{Host, HostOptions};
 use machine::Interrupt;
-use replay::{Budget, Timeline};
 use std::io::ErrorKind;
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -28,28 +24,11 @@ use std::time::Duration;
 pub fn run(config: &GdbConfig) -> Result<ExitStatus> {
     let replay = &config.replay;
     let symbols = SymbolSource::open(&replay.symbols, &replay.kernel())?;
-    let inspector = symbols.guest_inspector(replay.reader.power_on().boot.protocol, false);
     let interrupt = Interrupt::default();
     let options = HostOptions { inputs: false, interrupt: Some(interrupt.flag()), ..HostOptions::default() };
     // Only for its signals: ^C at gdb's terminal reaches this process too, and is gdb's business.
     let _host = Host::open(options)?;
-    let timeline = Timeline::new(
-        &replay.reader,
-        &replay.images,
-        engine(replay.engine),
-        interrupt.clone(),
-        Budget::default(),
-    )?;
-    let failure = failure_place(&replay.reader);
-    let mut debugger = Debugger::new(Box::new(timeline), inspector, failure, interrupt);
-    debugger.target.on_progress(progress());
-    let place = match (&config.at, failure) {
-        (Some(place), _) => place.clone(),
-        (None, Some(_)) => Place::Failure,
-        (None, None) => Place::End,
-    };
-    debugger.seek(&place)?;
-    debugger.choose_vcpu();
+    let debugger = open_session(replay, config.at.as_ref(), &symbols, interrupt)?;
     let slide = debugger.symbols().slide();
     let mut ddb = Ddb::new(debugger);
     match &config.listen {
@@ -65,14 +44,21 @@ fn listen(ddb: &mut Ddb<'_>, address: &str) -> Result<ExitStatus> {
     loop {
         let (stream, _) = listener.accept().context("waiting for gdb")?;
         stream.set_nodelay(true)?;
-        let reader = stream.try_clone()?;
-        match serve(ddb, Box::new(reader), Box::new(stream)) {
+        match serve_stream(ddb, &stream) {
             Ok(Ended::Killed) => return Ok(ExitStatus::Good),
             Ok(_) => {}
             // A client that breaks off is no reason to leave the next one alone.
             Err(error) => say::line(&error.to_string()),
         }
     }
+}
+
+/// Serves one gdb over a connection, and closes that: the thread that reads has it, too.
+fn serve_stream(ddb: &mut Ddb<'_>, stream: &TcpStream) -> Result<Ended> {
+    let served = serve(ddb, Box::new(stream.try_clone()?), Box::new(stream.try_clone()?));
+    // One that gdb has closed needs no more.
+    let _ = stream.shutdown(Shutdown::Both);
+    Ok(served?)
 }
 
 /// Starts gdb and serves it over a socket of its own.
@@ -119,8 +105,10 @@ fn serve_child(ddb: &mut Ddb<'_>, listener: &UnixListener, gdb: &mut Child) -> R
         match listener.accept() {
             Ok((stream, _)) => {
                 stream.set_nonblocking(false)?;
-                let reader = stream.try_clone()?;
-                serve(ddb, Box::new(reader), Box::new(stream))?;
+                let served = serve(ddb, Box::new(stream.try_clone()?), Box::new(stream.try_clone()?));
+                // The thread that reads has the connection, too, and gdb is to see that it has ended.
+                let _ = stream.shutdown(Shutdown::Both);
+                served?;
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 std::thread::sleep(Duration::from_millis(20));

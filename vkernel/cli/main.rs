@@ -26,6 +26,7 @@ mod text;
 mod trace_events;
 mod trace_info;
 mod trace_pack;
+mod vmcore;
 
 use std::process::ExitCode;
 

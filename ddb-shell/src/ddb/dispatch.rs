@@ -209,6 +209,7 @@ impl Ddb<'_> {
             .filter(|name| name.split(' ').take(depth).eq(words.iter().map(String::as_str)))
             .filter_map(|name| name.split(' ').nth(depth))
             .collect();
+        following.sort_unstable();
         following.dedup();
         self.columns(&following);
     }

@@ -6,6 +6,11 @@ use std::fmt::Write as _;
 /// What stands before the commands.
 const INTRODUCTION: &str = include_str!("manual.md");
 
+/// The names of each command.
+pub fn names_of_commands() -> impl Iterator<Item = &'static [&'static str]> {
+    COMMANDS.iter().map(|command| command.names)
+}
+
 /// The manual of the prompt, as Markdown.
 #[must_use]
 pub fn manual() -> String {

@@ -20,7 +20,7 @@ mod variables;
 use crate::debugger::{DebugError, Debugger, Why};
 use commands::examine::Format;
 use disassembly::Disassembler;
-pub use docs::manual;
+pub use docs::{manual, names_of_commands};
 use expr::ExprError;
 pub use prompt::{Answer, Face, Left, prompt};
 use scripts::Scripts;

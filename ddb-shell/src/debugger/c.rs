@@ -4,7 +4,7 @@ use super::Debugger;
 use super::stops::Holds;
 use crate::backtrace::Frame;
 use crate::expression::{ExprError, NameScope, PrintStyle, Program, Value, compile, print, print_type};
-use crate::kernel::find_types;
+use crate::kernel::{TaskInfo, find_types, waiting_registers};
 use crate::memory::VcpuMemory;
 use crate::registers::Registers;
 use crate::symbols::types::Shape;
@@ -19,6 +19,19 @@ impl Debugger<'_> {
     #[must_use]
     pub fn frames(&self) -> Vec<Frame> {
         crate::backtrace(self.machine(), self.vcpu, self.symbols())
+    }
+
+    /// The frames of a task: of its vCPU, or of its stack where it waits.
+    #[must_use]
+    pub fn task_frames(&self, task: &TaskInfo) -> Vec<Frame> {
+        let (machine, symbols) = (self.machine(), self.symbols());
+        match task.vcpu {
+            Some(vcpu) => crate::backtrace(machine, vcpu, symbols),
+            None => match waiting_registers(machine, symbols, task) {
+                Some(registers) => crate::backtrace_from(&registers, &self.memory(), symbols),
+                None => Vec::new(),
+            },
+        }
     }
 
     /// The frame that was chosen: an address within its instruction, and its registers.

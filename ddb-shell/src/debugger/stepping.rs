@@ -103,7 +103,7 @@ impl Debugger<'_> {
     /// The target's.
     pub fn until_call_or_return(&mut self, every: &mut dyn FnMut(&Debugger<'_>)) -> Result<Why, DebugError> {
         loop {
-            let why = self.step(1)?;
+            let why = self.step_past_interrupts()?;
             every(self);
             let instruction = next_instruction(self.machine(), self.vcpu);
             if why != Why::Done || instruction.is_none_or(|next| nesting(&next) != Nesting::Flat) {
@@ -124,13 +124,17 @@ impl Debugger<'_> {
         let mut depth = 0usize;
         loop {
             let before = next_instruction(self.machine(), self.vcpu);
-            let why = self.step(1)?;
+            let rsp = linear_rsp(&self.machine().cpus()[self.vcpu]);
+            let why = self.step_past_interrupts()?;
             if why != Why::Done {
                 return Ok(why);
             }
-            match before.map(|before| nesting(&before)) {
-                Some(Nesting::Call) => depth += 1,
-                Some(Nesting::Return) => depth = depth.saturating_sub(1),
+            let cpu = &self.machine().cpus()[self.vcpu];
+            match before.map(|before| (nesting(&before), before.next_ip())) {
+                Some((Nesting::Call, _)) => depth += 1,
+                Some((Nesting::Return, _)) => depth = depth.saturating_sub(1),
+                // An exception has entered its handler, which returns as functions do.
+                Some((Nesting::Flat, next)) if linear_rip(cpu) != next && linear_rsp(cpu) < rsp => depth += 1,
                 _ => {}
             }
             every(self, depth);

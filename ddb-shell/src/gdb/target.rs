@@ -11,7 +11,8 @@ use gdbstub::stub::MultiThreadStopReason;
 use gdbstub::target::ext::base::BaseOps;
 use gdbstub::target::ext::base::multithread::{
     MultiThreadBase, MultiThreadRangeStepping, MultiThreadRangeSteppingOps, MultiThreadResume,
-    MultiThreadResumeOps, MultiThreadSingleStep, MultiThreadSingleStepOps,
+    MultiThreadResumeOps, MultiThreadSchedulerLocking, MultiThreadSchedulerLockingOps, MultiThreadSingleStep,
+    MultiThreadSingleStepOps,
 };
 use gdbstub::target::ext::base::reverse_exec::{
     ReplayLogPosition, ReverseCont, ReverseContOps, ReverseStep, ReverseStepOps,
@@ -294,6 +295,10 @@ impl MultiThreadResume for Session<'_, '_> {
         Some(self)
     }
 
+    fn support_scheduler_locking(&mut self) -> Option<MultiThreadSchedulerLockingOps<'_, Self>> {
+        Some(self)
+    }
+
     fn support_reverse_step(&mut self) -> Option<ReverseStepOps<'_, Tid, Self>> {
         Some(self)
     }
@@ -306,6 +311,14 @@ impl MultiThreadResume for Session<'_, '_> {
 impl MultiThreadSingleStep for Session<'_, '_> {
     fn set_resume_action_step(&mut self, tid: Tid, _: Option<Signal>) -> Result<(), DebugError> {
         self.wanted = Wanted::Step(vcpu(tid));
+        Ok(())
+    }
+}
+
+/// Other vCPUs execute what the schedule gives them, whatever gdb asks for: the past cannot be had otherwise. A step is
+/// one of the vCPU that it was asked for in any case.
+impl MultiThreadSchedulerLocking for Session<'_, '_> {
+    fn set_resume_action_scheduler_lock(&mut self) -> Result<(), DebugError> {
         Ok(())
     }
 }

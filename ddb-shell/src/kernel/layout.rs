@@ -73,8 +73,9 @@ fn btf_section(symbols: &Symbols<'_>, memory: &dyn GuestMemory) -> Option<Vec<u8
     Some(bytes)
 }
 
-/// The page of VMCOREINFO that names the log's buffer.
-fn find_vmcoreinfo(machine: &Machine) -> Option<String> {
+/// The page of VMCOREINFO that names the log's buffer, as text.
+#[must_use]
+pub fn find_vmcoreinfo(machine: &Machine) -> Option<String> {
     let mem = &machine.system().mem;
     let pages = mem.ram().chunks_exact(PAGE_BYTES).enumerate();
     let written = pages.filter(|(index, _)| !mem.is_blank(*index)).map(|(_, page)| page);

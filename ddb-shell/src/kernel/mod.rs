@@ -8,13 +8,15 @@ pub(crate) mod orc;
 pub mod printk;
 pub(crate) mod pt_regs;
 mod task;
+mod tasks;
 #[cfg(test)]
 mod tests;
 
 pub use identity::{KernelIdentity, kernel_identity};
-pub use layout::find_types;
+pub use layout::{find_types, find_vmcoreinfo};
 pub use modules::{Module, find_module_symbols, modules};
-pub use task::{Task, current_task};
+pub use task::{Task, current_address, current_task};
+pub use tasks::{TaskInfo, tasks, waiting_registers};
 
 use crate::symbols::Symbols;
 use layout::Layout;

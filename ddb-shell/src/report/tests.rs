@@ -48,7 +48,7 @@ fn a_panic_is_reported_with_its_place_vcpu_symbol_trace_and_command() {
     let start = "vkernel: the guest's kernel panicked: panic: requested on the command line. That was at @";
     assert!(paragraph.starts_with(start), "{text}");
     assert!(paragraph.contains("with vCPU 0 in init+0x"), "{text}");
-    assert!(paragraph.ends_with("The run is recorded as demo-7; `vkernel replay demo-7` runs it again."));
+    assert!(paragraph.ends_with("The run is recorded as demo-7; `vkernel ddb demo-7` opens it there."));
     assert!(trace.lines().count() >= 3 && trace.lines().all(|line| line.starts_with("    ")), "{text}");
 
     let unrecorded = failure_paragraph(&FailureReport { trace: None, ..report }, &machine, &symbols);

@@ -269,6 +269,7 @@ impl<'a> Live<'a> {
         if let Some(ending) = self.failed().filter(|_| is_derived) {
             return Err(ending);
         }
+        let is_through = matches!(exit, Exit::Budget) && asked_for == Some(until);
         match exit {
             Exit::Budget => self.digest_if_due(),
             Exit::Output | Exit::Interrupted | Exit::Stop { .. } => {}
@@ -290,7 +291,8 @@ impl<'a> Live<'a> {
         if let Some(ending) = self.limit_reached().filter(|_| is_derived) {
             return Err(ending);
         }
-        let is_there = asked_for.is_some_and(|asked_for| self.machine.mark() >= asked_for);
+        // At a settled place the machine's own place is before it.
+        let is_there = is_through || asked_for.is_some_and(|asked_for| self.machine.mark() >= asked_for);
         Ok(advance.or(is_there.then_some(Advance::Reached)))
     }
 

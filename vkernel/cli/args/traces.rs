@@ -108,6 +108,10 @@ pub enum TraceCommand {
     /// The file holds the recording, its kernel and initrds, and, if that is another than this one
     /// or --with-executable is given, the vkernel that recorded it. It replays on any machine.
     Pack(TracePackArgs),
+    /// Write a place of a recording as a crash dump, for drgn, crash and their kin
+    ///
+    /// An ELF core file with Linux's VMCOREINFO, at the failure if there is one, else at the end.
+    Vmcore(TraceVmcoreArgs),
     #[command(external_subcommand)]
     Unknown(Vec<OsString>),
 }
@@ -185,6 +189,39 @@ pub struct TracePackArgs {
 
     #[command(flatten)]
     pub images: ImageArgs,
+}
+
+/// A place of a recording.
+#[derive(Args, Clone, Debug)]
+pub struct PlaceArgs {
+    #[command(flatten)]
+    pub replay: ReplayArgs,
+
+    /// The place, instead of the failure or the end: see vkernel ddb --help
+    #[arg(long, value_name = "PLACE")]
+    pub at: Option<String>,
+}
+
+/// The arguments of `vkernel trace vmcore`.
+#[derive(Args, Clone, Debug)]
+pub struct TraceVmcoreArgs {
+    #[command(flatten)]
+    pub place: PlaceArgs,
+
+    /// The file to write, as long as the guest's memory
+    #[arg(short = 'o', long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+}
+
+/// The arguments of `vkernel drgn` and `vkernel crash`.
+#[derive(Args, Clone, Debug)]
+pub struct AnalyseArgs {
+    #[command(flatten)]
+    pub place: PlaceArgs,
+
+    /// Arguments for the tool
+    #[arg(value_name = "ARGS", last = true, allow_hyphen_values = true)]
+    pub arguments: Vec<OsString>,
 }
 
 /// The arguments of `vkernel ls`.

@@ -1,7 +1,9 @@
 //! Recordings that arguments name: the store, the trace, and the images that the trace needs.
 
 use crate::args::boot::Engine;
-use crate::args::traces::{DdbArgs, GdbArgs, ImageArgs, ReplayArgs, TracePackArgs, TraceVerifyArgs};
+use crate::args::traces::{
+    AnalyseArgs, DdbArgs, GdbArgs, ImageArgs, PlaceArgs, ReplayArgs, TracePackArgs, TraceVerifyArgs,
+};
 use crate::exit::usage;
 use crate::other_model;
 use anyhow::{Context, Result};
@@ -81,6 +83,44 @@ impl GdbConfig {
             listen,
             arguments: arguments.arguments,
         })
+    }
+}
+
+/// A place of a recording.
+#[derive(Debug)]
+pub struct PlaceConfig {
+    /// The recording.
+    pub replay: ReplayConfig,
+    /// The place, if one was named.
+    pub at: Option<Place>,
+}
+
+impl PlaceConfig {
+    /// Opens a trace.
+    ///
+    /// # Errors
+    /// When there is no such trace, or the place is none.
+    pub fn open(arguments: PlaceArgs) -> Result<PlaceConfig> {
+        Ok(PlaceConfig { at: place(arguments.at.as_deref())?, replay: open_replay(arguments.replay)? })
+    }
+}
+
+/// All that `vkernel drgn` and `vkernel crash` run with.
+#[derive(Debug)]
+pub struct AnalyseConfig {
+    /// What to open.
+    pub place: PlaceConfig,
+    /// What the tool is told.
+    pub arguments: Vec<OsString>,
+}
+
+impl AnalyseConfig {
+    /// Opens a trace.
+    ///
+    /// # Errors
+    /// As [`PlaceConfig::open`].
+    pub fn open(arguments: AnalyseArgs) -> Result<AnalyseConfig> {
+        Ok(AnalyseConfig { place: PlaceConfig::open(arguments.place)?, arguments: arguments.arguments })
     }
 }
 

@@ -2,22 +2,32 @@
 
 use super::super::{CommandError, Ddb};
 use super::{Command, Group, Repeats};
-use crate::backtrace;
+use crate::{Frame, backtrace};
 use std::fmt::Write as _;
 
 /// `trace`
 pub const TRACE: Command = Command {
     names: &["trace", "bt", "t", "where"],
-    usage: "[VCPU][,COUNT]",
-    help: "Prints who called whom on this vCPU, or on the one with this (decimal) number. `?` marks words found by scanning the stack, which may be left over.",
+    usage: "[/c] [PID | VCPU][,COUNT]",
+    help: "Prints who called whom on this vCPU; in a Linux, with a (decimal) number, of that task, whether it runs or waits; otherwise, and with /c, of the vCPU with that number. `?` marks words found by scanning the stack, which may be left over.",
     group: Group::Show,
     repeats: Repeats::Never,
     run: |ddb, mut arguments| {
-        let vcpu = ddb.decimal(&mut arguments.lexer)?;
+        let number = ddb.decimal(&mut arguments.lexer)?;
         let count = if arguments.lexer.accept(",") { ddb.decimal(&mut arguments.lexer)? } else { None };
         ddb.end(&mut arguments.lexer)?;
-        let vcpu = ddb.vcpu_named(vcpu)?;
-        ddb.say_trace(vcpu, count.unwrap_or(u64::MAX) as usize);
+        let count = count.unwrap_or(u64::MAX) as usize;
+        match number {
+            Some(pid) if arguments.modifier != Some("c") && ddb.tasks().is_ok() => {
+                let task = ddb.task_named(pid)?;
+                let frames = ddb.debugger.task_frames(&task);
+                ddb.say_frames(&format!("Tracing pid {pid} {}", task.name), &frames, count);
+            }
+            _ => {
+                let vcpu = ddb.vcpu_named(number)?;
+                ddb.say_trace(vcpu, count);
+            }
+        }
         Ok(())
     },
 };
@@ -25,8 +35,8 @@ pub const TRACE: Command = Command {
 /// `alltrace`
 pub const ALLTRACE: Command = Command {
     names: &["alltrace", "show all trace"],
-    usage: "",
-    help: "Prints the trace of every vCPU.",
+    usage: "[/c]",
+    help: "Prints the trace of every vCPU, and, unless /c is given, of every task of a Linux that waits.",
     group: Group::Show,
     repeats: Repeats::Never,
     run: |ddb, mut arguments| {
@@ -36,6 +46,13 @@ pub const ALLTRACE: Command = Command {
                 ddb.out.push('\n');
             }
             ddb.say_trace(vcpu, usize::MAX);
+        }
+        let tasks =
+            if arguments.modifier == Some("c") { Vec::new() } else { ddb.tasks().unwrap_or_default() };
+        for task in tasks.iter().filter(|task| task.vcpu.is_none()) {
+            let frames = ddb.debugger.task_frames(task);
+            ddb.out.push('\n');
+            ddb.say_frames(&format!("Tracing pid {} {}", task.pid, task.name), &frames, usize::MAX);
         }
         Ok(())
     },
@@ -132,14 +149,19 @@ impl Ddb<'_> {
         let machine = self.debugger.machine();
         let symbols = self.debugger.symbols();
         let task = crate::kernel::current_task(machine, vcpu, symbols);
-        let mut text = match task {
-            Some(task) => format!("Tracing vCPU {vcpu}, {task}\n"),
-            None => format!("Tracing vCPU {vcpu}\n"),
+        let title = match task {
+            Some(task) => format!("Tracing vCPU {vcpu}, {task}"),
+            None => format!("Tracing vCPU {vcpu}"),
         };
-        for (number, frame) in backtrace(machine, vcpu, symbols).iter().enumerate().take(count) {
+        let frames = backtrace(machine, vcpu, symbols);
+        self.say_frames(&title, &frames, count);
+    }
+
+    fn say_frames(&mut self, title: &str, frames: &[Frame], count: usize) {
+        let _ = writeln!(self.out, "{title}");
+        for (number, frame) in frames.iter().enumerate().take(count) {
             let lines = frame.to_string().replace('\n', "\n   ");
-            let _ = writeln!(text, "#{number:<2}{lines}");
+            let _ = writeln!(self.out, "#{number:<2}{lines}");
         }
-        self.out.push_str(&text);
     }
 }

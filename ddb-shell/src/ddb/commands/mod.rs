@@ -8,6 +8,7 @@ pub mod run;
 pub mod session;
 pub mod show;
 pub mod system;
+pub mod tasks;
 pub mod travel;
 
 use super::dispatch::Arguments;
@@ -119,6 +120,9 @@ pub static COMMANDS: &[Command] = &[
     cpus::THREAD,
     cpus::FRAME,
     cpus::LOCALS,
+    tasks::PS,
+    tasks::SHOW_THREAD,
+    tasks::MODULES,
     show::REGISTERS,
     show::BREAKS,
     show::WATCHES,

@@ -1,0 +1,181 @@
+//! The real gdb on recordings, by scripts.
+
+use super::with_a_race;
+use crate::support::program::{Ran, Sandbox};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// A session of gdb on the recording that failed last.
+fn gdb(sandbox: &Sandbox, options: &str, script: &str) -> Ran {
+    let script = sandbox.write("gdb.script", script);
+    let ran = sandbox.script(&format!(
+        "exec 2>&1; exec \"$VKERNEL\" gdb {options} latest-fail -- -nx -batch -x {}",
+        script.display()
+    ));
+    ran.expect(0, &[]);
+    ran
+}
+
+/// The lines must be there, in this order, each somewhere in a line of the output.
+fn expect_in_order(ran: &Ran, lines: &[&str]) {
+    let mut rest = ran.stdout.as_str();
+    for line in lines {
+        let at = rest.find(line).unwrap_or_else(|| panic!("`{line}` should follow\n{ran}"));
+        rest = &rest[at + line.len()..];
+    }
+}
+
+#[test]
+fn gdb_opens_at_the_failure_and_finds_the_write_that_caused_it() {
+    let sandbox = with_a_race();
+    let ran = gdb(
+        &sandbox,
+        "",
+        "bt\n\
+         info threads\n\
+         watch *(unsigned long *)$rsi\n\
+         reverse-continue\n\
+         reverse-continue\n\
+         printf \"icount %lu\\n\", $icount\n\
+         info registers cr3 efer k_gs_base\n\
+         monitor when\n",
+    );
+    expect_in_order(
+        &ran,
+        &[
+            "panic (format=",
+            "#0  panic (format=",
+            "thread_main (",
+            "vCPU 0",
+            "vCPU 1",
+            "Hardware watchpoint 1: *(unsigned long *)$rsi",
+            "Hardware watchpoint 1",
+            "Old value = ",
+            "New value = ",
+            "use_pages (worker=",
+            "icount ",
+            "cr3 ",
+            "efer ",
+            "% of @",
+        ],
+    );
+}
+
+#[test]
+fn gdb_steps_and_finishes_in_both_directions() {
+    let sandbox = with_a_race();
+    let ran = gdb(
+        &sandbox,
+        "--at @50%",
+        "break put_on_shelf\n\
+         continue\n\
+         printf \"at %lu\\n\", $icount\n\
+         set $there = $icount\n\
+         stepi\n\
+         reverse-stepi\n\
+         printf \"back %d\\n\", $icount == $there\n\
+         next\n\
+         reverse-next\n\
+         step\n\
+         reverse-step\n\
+         finish\n\
+         reverse-finish\n\
+         reverse-continue\n\
+         delete\n\
+         continue\n\
+         reverse-continue\n",
+    );
+    expect_in_order(
+        &ran,
+        &[
+            "Breakpoint 1",
+            "put_on_shelf (",
+            "at ",
+            "back 1",
+            "Run till exit",
+            "No more reverse-execution history",
+            "No more reverse-execution history",
+        ],
+    );
+}
+
+#[test]
+fn breakpoints_with_conditions_are_evaluated_on_this_side() {
+    let sandbox = with_a_race();
+    let ran = gdb(
+        &sandbox,
+        "--at @start",
+        "monitor break put_on_shelf if {shelf == &shelves[3]}\n\
+         continue\n\
+         print shelf == &shelves[3]\n\
+         monitor delete all\n\
+         monitor break nobody\n",
+    );
+    expect_in_order(
+        &ran,
+        &["Breakpoint 1 at put_on_shelf", "put_on_shelf (", "$1 = 1", "Symbol `nobody` not found"],
+    );
+}
+
+#[test]
+fn clients_that_talk_nonsense_or_hang_up_leave_the_server_for_the_next_one() {
+    let sandbox = with_a_race();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_vkernel"))
+        .args(["gdb", "--listen=localhost:0", "latest-fail"])
+        .env("VKERNEL_DIR", sandbox.store())
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("vkernel runs");
+    let mut said = [0; 200];
+    let length = server.stderr.as_mut().expect("piped").read(&mut said).expect("it says its address");
+    let said = String::from_utf8_lossy(&said[..length]).into_owned();
+    let address = said.trim().rsplit(' ').next().expect("an address").to_owned();
+    let mut state = 0x2545_f491_4f6c_dd1du64;
+    for round in 0..40 {
+        let mut stream = TcpStream::connect(&address).unwrap_or_else(|error| panic!("{said} {error}"));
+        stream.set_read_timeout(Some(Duration::from_millis(5))).expect("a timeout");
+        for _ in 0..50 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let bodies = [
+                "g",
+                "m0,ffffffff",
+                "vCont;c",
+                "bs",
+                "bc",
+                "Z0,zz,1",
+                "qRcmd,7a7a",
+                "vCont;s:99",
+                "P100=00",
+                "qXfer:features:read:target.xml:ffffffff,ffff",
+                "X0,4:\u{1}",
+                "k1",
+                "?",
+                "Hg99",
+                "p7f",
+            ];
+            let body = bodies[state as usize % bodies.len()];
+            let sum = body.bytes().fold(0u8, u8::wrapping_add).wrapping_add((state >> 60 == 0).into());
+            let packet = format!("${body}#{sum:02x}");
+            if stream.write_all(packet.as_bytes()).is_err() {
+                break;
+            }
+        }
+        let mut answer = [0; 1024];
+        // Whatever it is: a server that is busy may say nothing yet.
+        let _ = stream.read(&mut answer);
+        drop(stream);
+        assert!(server.try_wait().expect("a child").is_none(), "the server ended in round {round}");
+    }
+    let script = sandbox.write("last", "print $icount > 0\nkill\n");
+    let ran = sandbox.script(&format!(
+        "exec 2>&1; exec gdb -nx -batch -ex 'target remote {address}' -x {}",
+        script.display()
+    ));
+    expect_in_order(&ran, &["$1 = 1"]);
+    server.wait().expect("gdb's kill ends the server");
+}

@@ -1,0 +1,260 @@
+//! Commands of the prompt, each with what it prints, on a recording of the demonstration kernel that died of its race.
+
+use super::with_a_race;
+use crate::support::program::Sandbox;
+use ddb_shell::ddb::names_of_commands;
+use regex::Regex;
+use std::collections::BTreeSet;
+
+/// A command, and what it must print: a regular expression over all its lines.
+type Case = (&'static str, &'static str);
+
+/// In order: each begins where the one before has left the cursor.
+const CASES: &[Case] = &[
+    ("when", r"^@\d+: \d+\.\d\d% of @\d+, guest time \d\.\d{9}s\n  vCPU 0: \d+ instructions\n  vCPU 1: \d+"),
+    ("thread", r"^\[ vCPU \d @\d+ \]\nStopped at +panic: +pushq +%rbp \[tests/guests/demo/panic.c:\d+\]\n$"),
+    ("trace", r"(?s)^Tracing vCPU \d\n#0 panic\+0x0/0x\w+ \(tests/.*#1 .*thread_main"),
+    ("bt ,1", r"^Tracing vCPU \d\n#0 panic[^\n]*\n$"),
+    ("alltrace", r"(?s)Tracing vCPU 0\n#0 .*Tracing vCPU 1\n#0 "),
+    ("frame 1", r"^#1 .*\(tests/guests/demo/work.c:\d+\)"),
+    ("show locals", r"(?m)^worker = \(struct worker \*\) 0xf\w+ <workers.*>$"),
+    ("print {worker->number}", r"^[01]\n$"),
+    ("print/p {shelves[0].lock}", r"^\{\n  locked = 0\n\}\n$"),
+    ("whatis {shelves[0].books}", r"struct list \{\n.*0 \*/ +struct list \*next;"),
+    ("frame 0", r"^#0 panic"),
+    ("print/x {sizeof(struct shelf)} + 2", r"^2a\n$"),
+    ("print/d 0t10 + 10", r"^26\n$"),
+    ("p 1 / 0", r"^Division by 0\n$"),
+    ("p nobody", r"^Symbol `nobody` not found\n$"),
+    ("p/a panic", r"^panic\n$"),
+    ("set $radix 0t10", r"\$radix +0x10 = 0xa"),
+    ("p/x 16", r"^10\n$"),
+    ("set $radix 16", r"\$radix"),
+    ("set", r"(?m)^\$lines = 0x14$"),
+    ("x/i panic,2", r"^panic: +pushq +%rbp.*\npanic\+0x1: "),
+    ("", r"^panic\+0x\w+: "),
+    ("x/I panic", r"^panic: +push +rbp"),
+    ("x/gx $rsp,2", r"^0x[0-9a-f]+: +[0-9a-f]+ +[0-9a-f]+\n$"),
+    ("xf", r"^0x[0-9a-f]+: "),
+    ("xb", r"^0x[0-9a-f]+: "),
+    ("x/s {format}", r"work: "),
+    ("x/m $rsp", r"^0x\w+: +(\w{8} ){4} .{16}\n$"),
+    ("x/a panic", r"^panic: += 0x"),
+    ("x/S $rsp", r"^0x\w+: +work\+0x|^0x\w+: +\w+\+0x"),
+    ("x 0x10", r"not mapped"),
+    ("x/y", r"^Bad modifier `y`"),
+    ("search/h panic 4855", r"(?s).*"),
+    (
+        "pte panic",
+        r"(?s)^PML4E \(level 4\) +at 0x.* P RW.*0x\w+ is at physical 0x\w+: supervisor only, read and write, execution\n$",
+    ),
+    ("write shelves 1", r"^a recording is as it was"),
+    ("show registers", r"(?s)^cs +0x8\n.*rax .*rip +0x\w+ +panic\nrflags.*panic: +pushq"),
+    ("show sysregs", r"(?m)^cr3 +0x\w{16}$"),
+    ("show idt", r"(?m)^ 14 \(0x0e\) interrupt 0x0008 DPL 0"),
+    ("show gdt", r"(?m)^0x0008 code 64 +base 0x0 limit 0xffffffff DPL 0$"),
+    ("show all cpus", r"(?m)^\*? *\d running"),
+    ("dmesg", r"^No log of Linux is in memory here\n$"),
+    ("show console ,1", r"^work: phase \d of \d, "),
+    ("show breaks", r"^No breakpoints set\n$"),
+    ("show watches", r"^No watchpoints set\n$"),
+    (
+        "last {*(unsigned long *)$rsi}",
+        r"(?s)^0x\w+: 0x\w+ becomes 0x\w+\n\[ vCPU \d @\d+ \]\nStopped at +work\+0x\w+:",
+    ),
+    ("step", r"(?s)^\[ vCPU \d @\d+ \]\nStopped at "),
+    ("step/p ,2", r"(?s)^work\+.*work\+.*After \d+ instructions,\n\[ vCPU"),
+    ("rstep ,3", r"^\[ vCPU \d @\d+ \]\nStopped at +work\+"),
+    ("n", r"^\[ vCPU \d @\d+ \]"),
+    ("rnext", r"^\[ vCPU \d @\d+ \]"),
+    ("until", r"(?m)^Stopped at .* (call|ret|iret)"),
+    ("mark here", r"^@:here is @\d+\n$"),
+    ("mark", r"^@:here +@\d+\n$"),
+    ("seek @50%", r"^\[ vCPU \d @\d+ \]"),
+    ("continue/c @:here", r"^After \d+ instructions,\n\[ vCPU"),
+    ("mark -d here", r"^$"),
+    ("seek @:here", r"^there is no bookmark `here`"),
+    ("history", r"(?m)^\* @\d+$"),
+    ("back", r"^\[ vCPU"),
+    ("forward", r"^\[ vCPU"),
+    ("seek @/phase 2 of/", r"^\[ vCPU"),
+    ("show console ,1", r"^work: phase 2 of"),
+    ("seek @0.01s", r"^\[ vCPU"),
+    ("seek @nowhere", r"is no place; places are"),
+    ("seek", r"^Where to\?"),
+    ("writes {shelves[0].count} limit 2", r"(?s)^@\d+ +vCPU \d+ +\w+\+0x\w+ = 0x1\n@\d+ .*= 0x2\n2 of \d+; "),
+    ("calls panic", r#"^@\d+ +vCPU \d +panic\(format=.*"work: "#),
+    ("exceptions", r"^None in the whole recording.\n$"),
+    ("exceptions 0e limit 2", r"^None in the whole recording.\n$"),
+    ("first {shelves[0].count > 3}", r"(?s)^\[ vCPU \d @\d+ \]"),
+    ("print {shelves[0].count}", r"^4\n$"),
+    ("break page_alloc", r"^Breakpoint 1 at page_alloc\n$"),
+    ("break page_alloc", r"^Already set.\n$"),
+    ("continue", r"^\[ vCPU \d @\d+ \]\nBreakpoint at +page_alloc: "),
+    ("finish", r"^\[ vCPU \d @\d+ \]\nStopped at "),
+    ("rfinish", r"^\[ vCPU"),
+    ("continue", r"^\[ vCPU \d @\d+ \]\nBreakpoint at +page_alloc: "),
+    ("continue", r"^\[ vCPU \d @\d+ \]\nBreakpoint at +page_alloc: "),
+    ("rcontinue", r"^\[ vCPU \d @\d+ \]\nBreakpoint at +page_alloc: "),
+    ("next", r"(?s)^\(next runs to the matching return.*Stopped at +page_alloc\+0x\w+: +ret"),
+    ("delete page_alloc", r"^$"),
+    ("delete page_alloc", r"^Not set.\n$"),
+    ("break panic if {expected == 3}", r"^there is no `expected` here\n$"),
+    ("break put_on_shelf,3 if {shelf == &shelves[1]}", r"^Breakpoint 2 at put_on_shelf\n$"),
+    ("c", r"(?s)Breakpoint at +put_on_shelf: "),
+    ("print {shelf == &shelves[1]}", r"^1\n$"),
+    ("show breaks", r"(?m)^\*2 +3 +3 +put_on_shelf if \{shelf == &shelves\[1\]\}$"),
+    ("delete #2", r"^$"),
+    ("watch {shelves[2].weight}", r"^Watchpoint 3 at shelves\+0x70, 8 bytes\n$"),
+    ("show watches", r"(?m)^\*3 +shelves\+0x70 +8  write$"),
+    ("c", r"(?s)^Watchpoint 3: write of 8 bytes at shelves\+0x70\n.*Watchpoint at +\w+\+"),
+    ("rc", r"(?s)^Watchpoint 3: write"),
+    ("dwatch {shelves[2].weight}", r"^$"),
+    ("dwatch {shelves[2].weight}", r"^Not set.\n$"),
+    ("hwatch/r shelves,4", r"^Watchpoint 4 at shelves, 4 bytes\n$"),
+    ("dhwatch shelves", r"^$"),
+    ("stop interrupt", r"^Event 5\n$"),
+    ("c", r"(?s)^Event 5: interrupt 0x"),
+    ("delete all", r"^$"),
+    ("stop port 3f8", r"^Event 6\n$"),
+    ("c", r"(?s)^Event 6: write of 0x\w+ at port 0x3f8\n"),
+    ("delete #6", r"^$"),
+    ("stop text /phase 3 of/", r"^Event 7\n$"),
+    ("c", r"(?s)^\[ vCPU|^Event 7: the text was printed\n"),
+    ("d all", r"^$"),
+    ("show checkpoints", r"^\d+ checkpoints, \d+\.\d MB\n$"),
+    ("digest", r"^[0-9a-f]{32}\n$"),
+    ("script here=when; p/x 12", r"^$"),
+    ("scripts", r"^here=when; p/x 12\n$"),
+    ("run here", r"(?s)^db:0:here>  when\n@.*db:0:here>  p/x 12\n12\n$"),
+    ("unscript here", r"^$"),
+    ("unscript here", r"^script 'here' not found\n$"),
+    ("capture on", r"^$"),
+    ("p/x 77", r"^77\n$"),
+    ("capture status", r"^\d+ bytes used\ncapture is on\n$"),
+    ("capture off", r"^$"),
+    ("capture show", r"(?s)^77\n"),
+    ("help", r"(?s)^Going on:\n  continue, step"),
+    ("help seek", r"(?s)^seek, goto PLACE\nGoes to a place"),
+    ("show", r"(?s)breaks .*registers .*sysregs"),
+    ("nonsense", r"^No such command: nonsense"),
+    ("se", r"^Ambiguous: se could be search, seek, set"),
+    ("5", r"^\?  A line begins with a command"),
+    ("step x y", r"^\?  `y` is more than the command takes|not found"),
+    ("quit", r"^$"),
+];
+
+/// What each command of a session printed: the session shows every command behind its prompt.
+fn answers(sandbox: &Sandbox, commands: &[&str]) -> Vec<String> {
+    let script = sandbox.write("commands", commands.join("\n") + "\n");
+    let ran = sandbox.script(&format!("exec \"$VKERNEL\" ddb latest-fail <{}", script.display()));
+    ran.expect(0, &[]);
+    let prompt = Regex::new(r"(?m)^db\{\d\}> .*\n?").expect("a pattern");
+    let answers: Vec<String> = prompt.split(&ran.stdout).skip(1).map(str::to_owned).collect();
+    assert_eq!(answers.len(), commands.len(), "an answer for each command\n{ran}");
+    answers
+}
+
+#[test]
+fn every_command_answers_as_it_should() {
+    let sandbox = with_a_race();
+    let commands: Vec<&str> = CASES.iter().map(|(command, _)| *command).collect();
+    let mut wrong = Vec::new();
+    for (answer, (command, pattern)) in answers(&sandbox, &commands).iter().zip(CASES) {
+        if !Regex::new(pattern).expect("a pattern").is_match(answer) {
+            wrong.push(format!("{command}\n  should print {pattern}\n  but printed {answer:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_command_is_tested_or_needs_more_than_the_demonstration_kernel() {
+    // What only Linux has is in the tests of Debian's kernel.
+    let elsewhere = BTreeSet::from(["ps", "show thread", "show modules"]);
+    let first_words = |text: &str| text.split(['/', ' ', ',']).next().unwrap_or_default().to_owned();
+    let tested: BTreeSet<String> = CASES.iter().map(|(command, _)| first_words(command)).collect();
+    let shown: BTreeSet<&str> = CASES.iter().map(|(command, _)| *command).collect();
+    for names in names_of_commands() {
+        let is_tested = names.iter().any(|name| {
+            elsewhere.contains(name)
+                || (!name.contains(' ') && tested.contains(*name))
+                || shown.iter().any(|command| command.starts_with(name) && name.contains(' '))
+        });
+        assert!(is_tested, "no case for {names:?}");
+    }
+}
+
+#[test]
+fn lines_of_noise_neither_panic_nor_hang() {
+    let sandbox = with_a_race();
+    let pieces = [
+        "x",
+        "/",
+        "i",
+        ",",
+        "{",
+        "}",
+        "$",
+        "@",
+        "#",
+        "break",
+        "watch",
+        "p",
+        "*",
+        "(",
+        ")",
+        "0x",
+        "-1",
+        "shelves",
+        ".",
+        "..",
+        "'",
+        "\"",
+        "ffffffffffffffff",
+        "<<",
+        "40",
+        "seek",
+        "last",
+        "step",
+        "show",
+        "all",
+        "if",
+        "script",
+        "=",
+        ";",
+        "\\",
+        "\u{fe}",
+        "set",
+        "$radix",
+        "8",
+        "whatis",
+        "frame",
+        "99",
+        "limit",
+        "stop",
+        "text",
+        "/[/",
+        "rstep",
+    ];
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut below = |limit: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as usize % limit
+    };
+    let lines: Vec<String> = (0..1500)
+        .map(|_| {
+            let words: Vec<&str> = (0..1 + below(7)).map(|_| pieces[below(pieces.len())]).collect();
+            words.join(if below(2) == 0 { "" } else { " " })
+        })
+        // What leaves, or replays the whole recording, would make this a test of something else.
+        .filter(|line| {
+            !["q", "ex", "wr", "ca", "fi", "la", "u", "n", "c", "r"].iter().any(|word| line.starts_with(word))
+        })
+        .collect();
+    let script = sandbox.write("noise", lines.join("\n") + "\nquit\n");
+    let ran = sandbox.script(&format!("exec \"$VKERNEL\" ddb latest-fail <{}", script.display()));
+    ran.expect(0, &[]);
+}

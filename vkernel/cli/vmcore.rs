@@ -1,0 +1,87 @@
+//! `vkernel trace vmcore`, `vkernel drgn` and `vkernel crash`: a place of a recording for the tools that read crash dumps.
+
+use crate::config::{AnalyseConfig, PlaceConfig};
+use crate::ddb::open_session;
+use crate::exit::{ExitStatus, usage};
+use crate::report::SymbolSource;
+use crate::say;
+use anyhow::{Context, Result};
+use ddb_shell::debugger::place;
+use ddb_shell::vmcore::{self, VmcoreError};
+use host::{Host, HostOptions};
+use machine::Interrupt;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+use std::process::Command;
+
+/// Writes the place to a file.
+///
+/// # Errors
+/// A trace that cannot be read, a guest that is no Linux, or a file that cannot be written.
+pub fn write(config: &PlaceConfig, output: &Path) -> Result<ExitStatus> {
+    let interrupt = Interrupt::default();
+    let options = HostOptions { inputs: false, interrupt: Some(interrupt.flag()), ..HostOptions::default() };
+    let _host = Host::open(options)?;
+    let symbols = SymbolSource::open(&config.replay.symbols, &config.replay.kernel())?;
+    let debugger = open_session(&config.replay, config.at.as_ref(), &symbols, interrupt)?;
+    let file = File::create(output).with_context(|| format!("-o {}", output.display()))?;
+    let written = vmcore::write(debugger.machine(), &mut BufWriter::new(file));
+    if let Err(error) = written {
+        // Half a dump is of no use to anybody.
+        let _ = std::fs::remove_file(output);
+        return Err(match error {
+            VmcoreError::NoVmcoreinfo => usage(error.to_string()),
+            VmcoreError::Io(error) => anyhow::Error::from(error).context(output.display().to_string()),
+        });
+    }
+    say::line(&format!("wrote {} as of {}", output.display(), place::shown(debugger.now())));
+    Ok(ExitStatus::Good)
+}
+
+/// Opens the place in drgn.
+///
+/// # Errors
+/// As [`write`], or drgn cannot be started.
+pub fn drgn(config: &AnalyseConfig) -> Result<ExitStatus> {
+    analyse(config, "drgn", |command, core| {
+        command.arg("-c").arg(core);
+        for file in &config.place.replay.symbols {
+            command.arg("-s").arg(file);
+        }
+        Ok(())
+    })
+}
+
+/// Opens the place in crash.
+///
+/// # Errors
+/// As [`write`], no --symbols was given, or crash cannot be started.
+pub fn crash(config: &AnalyseConfig) -> Result<ExitStatus> {
+    analyse(config, "crash", |command, core| {
+        let vmlinux = config.place.replay.symbols.first();
+        let vmlinux = vmlinux.ok_or_else(|| {
+            usage("crash needs the kernel's vmlinux with debug information: --symbols FILE")
+        })?;
+        command.arg(vmlinux).arg(core);
+        Ok(())
+    })
+}
+
+/// Runs a tool on the place.
+fn analyse(
+    config: &AnalyseConfig,
+    tool: &str,
+    prepare: impl FnOnce(&mut Command, &Path) -> Result<()>,
+) -> Result<ExitStatus> {
+    let directory = tempfile::tempdir().context("a directory for the dump")?;
+    let core = directory.path().join("vmcore");
+    let mut command = Command::new(tool);
+    prepare(&mut command, &core)?;
+    command.args(&config.arguments);
+    write(&config.place, &core)?;
+    let status = command.status().with_context(|| {
+        format!("cannot start {tool}: install it, or write the dump by vkernel trace vmcore")
+    })?;
+    Ok(if status.success() { ExitStatus::Good } else { ExitStatus::HostTrouble })
+}
