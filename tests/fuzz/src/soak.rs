@@ -241,6 +241,8 @@ mod tests {
             // Addresses of the kernel of the host.
             (Family::Sse, 0xe83c_78c1_103f_abf7),
             (Family::Sse, 0x5b0a_47ad_6111_ef4d),
+            // A read-only page, then none.
+            (Family::Sse, 0x49bf_bc5c_fdf2_065e),
             // LOCK VERW.
             (Family::Illegal, 0x6a25_fd0c_06e7_f257),
             (Family::Illegal, 0x4636_150f_3b36_cff6),
