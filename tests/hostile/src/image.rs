@@ -140,8 +140,8 @@ impl Image {
             self.put_u64(table + 8 * index, index << 12 | SMALL);
         }
         for index in 0..4 {
-            self.put_u64(POINTERS_PAE + 8 * index, DIRECTORIES + 0x1000 * index | 1);
-            self.put_u64(PML4 + 0x1000 + 8 * index, DIRECTORIES + 0x1000 * index | SMALL);
+            self.put_u64(POINTERS_PAE + 8 * index, (DIRECTORIES + 0x1000 * index) | 1);
+            self.put_u64(PML4 + 0x1000 + 8 * index, (DIRECTORIES + 0x1000 * index) | SMALL);
         }
         self.put_u64(PML4, (PML4 + 0x1000) | SMALL);
     }

@@ -61,7 +61,7 @@ pub fn record_and_replay(guest: &Guest, folder: &Path) -> Result<(), Trouble> {
         inputs: guest.inputs.iter().map(|(_, input)| input.clone()).collect(),
         looks: Default::default(),
     };
-    let clock = if guest.number % 2 == 0 { Clock::Virtual } else { Clock::Host };
+    let clock = if guest.number.is_multiple_of(2) { Clock::Virtual } else { Clock::Host };
     let options = LiveOptions {
         clock,
         limit: Some(Limit::Icount(Icount(LIMIT_COUNTS))),

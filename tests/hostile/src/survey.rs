@@ -64,7 +64,7 @@ impl Survey {
             Err(trouble) => self.troubles.push((number, trouble.to_string())),
         }
         // All classes have their turn, their number being prime to this one.
-        if number % RECORDED_OF == 0 {
+        if number.is_multiple_of(RECORDED_OF) {
             self.recorded += 1;
             if let Err(trouble) = record_and_replay(&guest, folder) {
                 self.troubles.push((number, trouble.to_string()));
