@@ -10,6 +10,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use boundary::BootProtocol;
 use kallsyms::find_kallsyms;
 use lines::Lines;
 use object::{Object, ObjectKind, ObjectSection, ObjectSymbol, SectionKind, SymbolKind, SymbolSection};
@@ -81,6 +82,17 @@ impl<'data> Symbols<'data> {
         }
         let lines = (line_info == LineInfo::Present).then(|| Lines::new(file));
         Ok(Symbols { table, lines, line_info, slide: 0 })
+    }
+
+    /// The symbols of the file that `protocol` loaded, at the addresses it runs at: a position independent one that
+    /// the loader relocated is moved as it was.
+    ///
+    /// # Errors
+    /// As [`Symbols::parse`].
+    pub fn of_kernel(bytes: &'data [u8], protocol: BootProtocol) -> Result<Symbols<'data>, SymbolError> {
+        let is_relocated = matches!(protocol, BootProtocol::Limine | BootProtocol::Elf64);
+        let slide = if is_relocated { machine::boot::slide(bytes) } else { 0 };
+        Ok(Symbols::parse(bytes)?.with_slide(slide as i64))
     }
 
     /// The symbols that a running 64-bit Linux keeps for itself, found in its RAM, at their running addresses.
