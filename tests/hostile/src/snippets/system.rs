@@ -281,6 +281,16 @@ fn push(code: &mut Code<'_>, value: u64) {
     code.raw(&[0x50]);
 }
 
+/// SYSCALL or SYSENTER to `target`.
+fn system_call(code: &mut Code<'_>, code_selector: u16, target: u64) {
+    code.write_msr(0xc000_0081, u64::from(selector::USER_CODE32) << 48 | 0x8 << 32);
+    code.write_msr(0xc000_0082, target);
+    code.write_msr(0x174, u64::from(code_selector));
+    code.write_msr(0x176, target);
+    let form = code.random.pick(&[0x05, 0x34]);
+    code.raw(&[0x0f, form]);
+}
+
 /// Leaves for somewhere else by every way there is.
 pub fn transfers(code: &mut Code<'_>) {
     let bits = code.random.pick(&Bits::ALL);
@@ -323,14 +333,7 @@ pub fn transfers(code: &mut Code<'_>) {
                 code.random.pick(&[&[0x0f, 0x07], &[0x48, 0x0f, 0x07], &[0x0f, 0x35], &[0x48, 0x0f, 0x35]]);
             code.raw(form);
         }
-        5 => {
-            code.write_msr(0xc000_0081, u64::from(selector::USER_CODE32) << 48 | 0x8 << 32);
-            code.write_msr(0xc000_0082, target);
-            code.write_msr(0x174, u64::from(code_selector));
-            code.write_msr(0x176, target);
-            let form = code.random.pick(&[0x05, 0x34]);
-            code.raw(&[0x0f, form]);
-        }
+        5 => system_call(code, code_selector, target),
         6 | 7 if code.bits != Bits::B64 => {
             let gate = code.random.pick(&[
                 selector::CALL_GATE,
