@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backtrace;
+pub mod fault;
 pub mod inspector;
 pub mod kernel;
 pub mod report;
@@ -12,6 +13,7 @@ pub mod symbols;
 mod testing;
 
 pub use backtrace::{Frame, backtrace};
+pub use fault::{Fault, opening_place};
 pub use inspector::GuestInspector;
 pub use report::{FailureReport, failure_paragraph, vcpu_report, vcpus_report};
 pub use symbols::{Function, SourceLine, SymbolError, Symbols};

@@ -35,9 +35,9 @@ const FLUSH_NS: u64 = 100_000_000;
 const WALL_CLOCK_NS: u64 = 1_000_000_000;
 /// How long, in guest time, a dying kernel may go on reporting its failure.
 const LAST_WORDS_NS: u64 = 2_000_000_000;
-/// Jumps to a deadline in a row, without a count in between, after which no timer is going to wake anybody: an hour of
-/// one that ticks a thousand times a second and is masked.
-const IDLE_JUMPS_MAX: u32 = 1 << 22;
+/// Jumps to a deadline in a row, without a count in between, after which no timer is going to wake anybody: seventeen
+/// minutes of one that ticks a thousand times a second and is masked, or a second or two of ours.
+const IDLE_JUMPS_MAX: u32 = 1 << 20;
 /// Resets in a row without a byte on the console that are enough to call it a loop.
 const SILENT_RESETS_MAX: u32 = 3;
 
