@@ -20,7 +20,7 @@ fn guests() -> &'static Path {
         let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("protocols");
         let script = root().join("tests/guests/build.sh");
         let mut command = Command::new("sh");
-        command.arg(&script).arg(&out).args(["elf64", "limine", "multiboot2", "pmode32"]);
+        command.arg(&script).arg(&out).args(["elf64", "limine", "multiboot2", "pie", "pmode32"]);
         let built = command.output().expect("sh starts");
         assert!(built.status.success(), "{command:?}: {}", String::from_utf8_lossy(&built.stderr));
         fs::write(out.join("module"), MODULE).expect("a module");
@@ -69,6 +69,17 @@ fn a_limine_kernel_gets_its_responses_and_all_processors() {
 #[test]
 fn a_plain_elf64_kernel_runs_where_it_was_linked() {
     prints_what_is_expected("elf64", &["--append", "hello elf64", "--module", "module:words"]);
+}
+
+#[test]
+fn a_position_independent_kernel_is_relocated_and_its_symbols_with_it() {
+    prints_what_is_expected("pie", &[]);
+    let store = tempfile::tempdir().expect("a store");
+    let (command, dies) =
+        vkernel(store.path(), &["-m", "64m", "--limit", "20s", "--append", "die", "pie.elf"]);
+    let said = String::from_utf8_lossy(&dies.stderr);
+    assert_eq!(dies.status.code(), Some(1), "{command}\n{said}");
+    assert!(said.contains("die+0x"), "{command}\n{said}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Serves a live run (as [`replay::Inspector`]) and a replay, so that both say the same of a failure.
 
+use crate::fault::Fault;
 use crate::kernel::printk;
 use crate::report::{Scene, failing_vcpu};
 use crate::symbols::{Function, Symbols};
@@ -19,6 +20,8 @@ const REPORTERS: [(&str, FailureKind); 3] =
     [("panic", FailureKind::Panic), ("oops_begin", FailureKind::Oops), ("__warn", FailureKind::Warn)];
 /// How much of the console is kept, to know what it has shown of the log.
 const CONSOLE_BYTES: usize = 64 << 10;
+/// How many exceptions are kept: other vCPUs take theirs meanwhile.
+const FAULTS_MAX: usize = 64;
 /// Where the upper half of the address space begins.
 const KERNEL_SPACE: u64 = 0xffff_8000_0000_0000;
 /// The longest reason that is read from a format string.
@@ -34,6 +37,10 @@ pub struct GuestInspector<'a> {
     symbols: Symbols<'a>,
     console: VecDeque<u8>,
     scenes: Vec<(Mark, Scene)>,
+    /// The one that the failure began with.
+    fault: Option<Fault>,
+    /// The last exceptions before a failure that is being looked for.
+    faults: VecDeque<Fault>,
 }
 
 impl<'a> GuestInspector<'a> {
@@ -50,6 +57,8 @@ impl<'a> GuestInspector<'a> {
             symbols: Symbols::none(),
             console: VecDeque::new(),
             scenes: Vec::new(),
+            fault: None,
+            faults: VecDeque::new(),
         }
     }
 
@@ -82,11 +91,24 @@ impl<'a> GuestInspector<'a> {
         self.scenes.iter().find(|(mark, _)| *mark == place).map(|(_, scene)| scene)
     }
 
+    /// For a replay on its way to the place of a failure: an exception was delivered.
+    pub fn note_fault(&mut self, fault: Fault) {
+        self.faults.push_front(fault);
+        self.faults.truncate(FAULTS_MAX);
+    }
+
+    /// The exception that the failure began with, in words, once a replay has looked there.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        self.fault.map(|fault| fault.describe(&self.symbols))
+    }
+
     /// For a replay that has come to the place of a failure: keeps what is to be seen, as the live run did, if a
     /// reporter is being entered.
     pub fn look_at_failure(&mut self, machine: &Machine) {
         if let Some(vcpu) = self.reporting_vcpu(machine) {
             let scene = Scene::of(machine, vcpu, &self.symbols);
+            self.fault = self.faults.iter().find(|fault| fault.explains(&scene)).copied();
             self.scenes.push((machine.mark(), scene));
         }
     }

@@ -8,6 +8,7 @@ pub mod backtrace;
 pub mod ddb;
 pub mod debugger;
 pub mod expression;
+pub mod fault;
 pub mod gdb;
 pub mod inspector;
 pub mod kernel;
@@ -21,6 +22,7 @@ pub mod vmcore;
 
 pub use backtrace::{Found, Frame, backtrace, backtrace_from};
 pub use expression::{ExprError, NameScope, PrintStyle, Program, Value, compile, print, print_type};
+pub use fault::{Fault, opening_place};
 pub use inspector::GuestInspector;
 pub use memory::{GuestMemory, VcpuMemory};
 pub use registers::{RegisterName, Registers};

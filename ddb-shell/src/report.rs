@@ -166,18 +166,24 @@ impl Scene {
         Scene::of(machine, vcpu, symbols)
     }
 
-    /// The frame to be blamed: what an exception broke into, else who called the function that reports failures.
-    fn culprit(&self) -> Option<&Frame> {
+    /// What an exception broke into, as the registers say that the kernel has saved.
+    #[must_use]
+    pub fn broken_into(&self) -> Option<&Frame> {
         let is_exception = |frame: &Frame| {
             frame.function.as_ref().is_some_and(|function| function.name.starts_with("asm_exc_"))
         };
-        let broken_into = self.frames.windows(2).find(|pair| is_exception(&pair[0]) && pair[1].is_certain());
+        let pair = self.frames.windows(2).find(|pair| is_exception(&pair[0]) && pair[1].is_certain());
+        pair.map(|pair| &pair[1])
+    }
+
+    /// The frame to be blamed: what an exception broke into, else who called the function that reports failures.
+    fn culprit(&self) -> Option<&Frame> {
         let is_reporter = |frame: &Frame| {
             let function = frame.function.as_ref();
             function.is_some_and(|function| function.offset == 0 && DYING.contains(&function.name.as_str()))
         };
-        match broken_into {
-            Some(pair) => Some(&pair[1]),
+        match self.broken_into() {
+            Some(frame) => Some(frame),
             None if self.frames.first().is_some_and(is_reporter) => self.frames.get(1),
             None => self.frames.first(),
         }
@@ -310,7 +316,7 @@ fn fault(step: &TripleFaultStep, symbols: &Symbols<'_>) -> String {
 }
 
 /// The manual's name of an exception vector (SDM vol. 3 table 6-1).
-fn vector_name(vector: u8) -> String {
+pub(crate) fn vector_name(vector: u8) -> String {
     const NAMES: [&str; 22] = [
         "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "", "#TS", "#NP", "#SS", "#GP", "#PF",
         "", "#MF", "#AC", "#MC", "#XM", "#VE", "#CP",

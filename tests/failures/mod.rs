@@ -4,6 +4,7 @@
 mod linux;
 mod small;
 
+use recorder::{ImageSet, Store, StoreRoot, TraceReader, gather_images};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -47,6 +48,16 @@ impl Bench {
             console: text(&output.stdout),
             said: text(&output.stderr),
         }
+    }
+
+    /// The last recording and its images, to be looked at.
+    fn last_recording(&self) -> (TraceReader, ImageSet) {
+        let folder = self.folder.path().join("store");
+        let root = StoreRoot::choose(Some(folder.as_os_str()), None, None).expect("a root");
+        let store = Store::at(root);
+        let reader = TraceReader::open(&store.resolve("latest").expect("a recording")).expect("a trace");
+        let images = gather_images(&reader, Some(&store.images()), &[]).expect("its images");
+        (reader, images)
     }
 
     /// Replays the last recording: the same console, status and closing words.

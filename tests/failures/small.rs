@@ -1,6 +1,11 @@
 //! Kernels of a few instructions, each with one bad habit.
 
 use super::Bench;
+use boundary::Icount;
+use machine::{EngineKind, Interrupt};
+use recorder::Ending;
+use replay::{Budget, Timeline};
+use std::fs;
 
 /// A flat Multiboot 1 kernel of this 32-bit code.
 fn kernel(code: &[u8]) -> Vec<u8> {
@@ -37,6 +42,33 @@ fn a_guest_that_prints_before_each_reset_goes_on_to_its_limit() {
     run.expect_status(1);
     run.expect_said("the run reached its --limit.");
     assert!(run.console.len() > 3 && run.console.bytes().all(|byte| byte == b'a'), "{run}");
+}
+
+#[test]
+fn a_replay_names_the_instruction_that_an_oops_began_with_and_a_debugger_can_open_there() {
+    let bench = Bench::new();
+    let path = harness::guests::built("endings");
+    let live = bench.run("boot -n 1 --fail-on oops --append oops", Some(&path), "");
+    live.expect_status(1);
+    live.expect_said("the guest's kernel failed: BUG: unable to handle page fault");
+    bench.expect_the_same_again(&live);
+    let again = bench.run("replay latest", None, "");
+    let (_, said) = again.said.split_once("it began with #PF at @").expect("the fault is named");
+    assert!(said.contains(", by bad_load+0x0/0x"), "{again}");
+    let icount: u64 = said.split(',').next().and_then(|digits| digits.parse().ok()).expect("a place");
+
+    let (reader, images) = bench.last_recording();
+    let kernel = fs::read(&path).expect("the guest");
+    let symbols = ddb_shell::Symbols::parse(&kernel).expect("its symbols");
+    let Some(Ending::Failure { place, .. }) = reader.ending().map(|end| &end.ending) else {
+        panic!("it ended by a failure: {live}")
+    };
+    let mut timeline =
+        Timeline::new(&reader, &images, EngineKind::Interp, Interrupt::default(), Budget::default())
+            .expect("a timeline");
+    let opened = ddb_shell::opening_place(&mut timeline, *place, 0, &symbols, 2).expect("no divergence");
+    assert_eq!([opened.icount, timeline.now().icount], [Icount(icount); 2]);
+    assert_eq!(Some(timeline.machine().cpus()[0].rip), symbols.address_of("bad_load"));
 }
 
 #[test]

@@ -114,6 +114,16 @@ build_limine() {
     link_by limine limine/limine.ld
 }
 
+build_pie() {
+    mkdir -p "$work/pie"
+    for source in elf64/start.S pie/main.c common/serial.c common/string.c; do
+        "$CC" $(echo "$CFLAGS" | sed 's/-mcmodel=kernel/-fpie/;s/-fno-pi[ce]//g') -c "$source" -o "$work/pie/$(basename "$source").o"
+    done
+    "$LD" -pie --no-dynamic-linker --fatal-warnings --build-id=none -nostdlib -static -z noexecstack -z max-page-size=4096 \
+        -z nopack-relative-relocs -e _start "$work/pie"/*.o -o "$work/pie.elf"
+    mv "$work/pie.elf" "$out/pie.elf"
+}
+
 build_multiboot2() {
     compile multiboot2 multiboot2/start.S multiboot2/main.c common/serial.c common/string.c
     link_by multiboot2 multiboot2/multiboot2.ld
@@ -130,7 +140,7 @@ build_pmode32() {
     mv "$work/pmode32.elf" "$out/pmode32.elf"
 }
 
-[ $# -gt 0 ] || set -- hello idle demo endings privmatrix elf64 limine multiboot2 pmode32
+[ $# -gt 0 ] || set -- hello idle demo endings privmatrix elf64 limine multiboot2 pie pmode32
 for guest in "$@"; do
     case $guest in
         hello | idle) build_small "$guest" ;;
@@ -140,6 +150,7 @@ for guest in "$@"; do
         elf64) build_elf64 ;;
         limine) build_limine ;;
         multiboot2) build_multiboot2 ;;
+        pie) build_pie ;;
         pmode32) build_pmode32 ;;
         *) echo "$0: no guest named $guest" >&2; exit 129 ;;
     esac

@@ -12,6 +12,7 @@ use ddb_shell::debugger::live::LiveTarget;
 use ddb_shell::debugger::place::{self, Place};
 use ddb_shell::debugger::target::Tell;
 use ddb_shell::debugger::{Debugger, Why};
+use ddb_shell::opening_place;
 use host::{Host, HostOptions};
 use machine::Interrupt;
 use recorder::{Ending, ImageSet, TraceReader};
@@ -49,18 +50,35 @@ pub fn open_session<'r>(
     symbols: &'r SymbolSource,
     interrupt: Interrupt,
 ) -> Result<Debugger<'r>> {
-    let inspector = symbols.guest_inspector(replay.reader.power_on().boot.protocol, false);
+    let mut inspector = symbols.guest_inspector(replay.reader.power_on().boot.protocol, false);
     let kind = engine(replay.engine);
-    let timeline = Timeline::new(&replay.reader, &replay.images, kind, interrupt.clone(), Budget::default())?;
-    let failure = failure_place(&replay.reader);
+    let mut timeline =
+        Timeline::new(&replay.reader, &replay.images, kind, interrupt.clone(), Budget::default())?;
+    let tell = progress();
+    let told = Rc::clone(&tell);
+    timeline.on_progress = Box::new(move |report| (told.borrow_mut())(report));
+    let mut failure = failure_place(&replay.reader);
+    let mut vcpu = 0;
+    if let Some(place) = failure {
+        timeline.seek(place)?;
+        if let Some(reporting) = inspector.reporting_vcpu(timeline.machine()) {
+            vcpu = reporting;
+            let workers = std::thread::available_parallelism().map_or(1, usize::from);
+            let known = inspector.known_symbols();
+            failure = Some(opening_place(&mut timeline, place, vcpu, known, workers)?);
+        }
+    }
     let mut debugger = Debugger::new(Box::new(timeline), inspector, failure, interrupt);
-    debugger.target.on_progress(progress());
+    debugger.target.on_progress(tell);
     match (at, failure) {
         (Some(place), _) => debugger.seek(place)?,
         (None, Some(_)) => debugger.seek(&Place::Failure)?,
         (None, None) => debugger.seek(&Place::End)?,
     };
-    debugger.choose_vcpu();
+    if at.is_none() {
+        debugger.vcpu = vcpu;
+    }
+    debugger.find_symbols();
     Ok(debugger)
 }
 

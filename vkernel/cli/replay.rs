@@ -7,9 +7,10 @@ use crate::report::{self, Failed, Inspected, SymbolSource};
 use crate::say;
 use anyhow::Result;
 use boundary::{Arrival, Mark, Output, World};
+use ddb_shell::{Fault, fault};
 use host::{Host, HostOptions};
-use machine::Interrupt;
-use recorder::{Ending, Tail};
+use machine::{Interrupt, StopSet};
+use recorder::{Ending, FailureKind, Tail};
 use replay::{Divergence, PlayError, Player, Progress, narrow};
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ pub fn run(config: ReplayConfig) -> Result<ExitStatus> {
     let symbols = SymbolSource::open(&config.symbols, &config.kernel())?;
     let inspected = symbols.inspector(config.reader.power_on().boot.protocol, false);
     let failed_at = match config.reader.ending().map(|end| &end.ending) {
-        Some(Ending::Failure { place, .. }) => Some(*place),
+        Some(Ending::Failure { place, kind, .. }) => Some((*place, *kind)),
         _ => None,
     };
     let print = |host: &mut Host, output: &Output| {
@@ -48,6 +49,9 @@ pub fn run(config: ReplayConfig) -> Result<ExitStatus> {
             trace: Some(&path),
         };
         say::raw(&report::closing_paragraph(&failed, &inspected));
+        if let Some(fault) = inspected.fault() {
+            say::line(&format!("it began with {fault}"));
+        }
     }
     say::line(&format!("replayed to {} ({}): {}, as recorded", end.mark, end.virtual_time, end.ending));
     Ok(status)
@@ -86,7 +90,7 @@ fn play<'a>(
     config: &'a ReplayConfig,
     full: bool,
     inspected: &Inspected<'_>,
-    failed_at: Option<Mark>,
+    failed_at: Option<(Mark, FailureKind)>,
     print: impl Fn(&mut Host, &Output),
 ) -> Result<Played<'a>> {
     let interrupt = Interrupt::default();
@@ -94,7 +98,11 @@ fn play<'a>(
     let mut host = Host::open(options)?;
     let mut player = Player::new(&config.reader, &config.images, engine(config.engine), interrupt.clone())?;
     player.full = full;
-    let mut to_look_at = failed_at;
+    let mut to_look_at = failed_at.map(|(place, _)| place);
+    // What an oops began with is an exception on the way to it.
+    if failed_at.is_some_and(|(_, kind)| kind == FailureKind::Oops) {
+        player.stops = fault::stops();
+    }
     loop {
         let mut emit = |_, output: &Output| print(&mut host, output);
         let progress = match to_look_at {
@@ -102,9 +110,15 @@ fn play<'a>(
             None => player.play_to_end(&mut emit),
         };
         match progress {
-            // Nothing was asked to stop at.
-            Ok(Progress::Interrupted | Progress::Stopped { .. }) => {}
+            Ok(Progress::Stopped { vcpu, reason }) => {
+                if let Some(fault) = Fault::of_stop(player.machine.mark(), vcpu, reason) {
+                    inspected.note_fault(fault);
+                }
+                continue;
+            }
+            Ok(Progress::Interrupted) => {}
             Ok(Progress::Reached | Progress::Ended) if to_look_at.take().is_some() => {
+                player.stops = StopSet::default();
                 inspected.look_at_failure(&player.machine);
                 continue;
             }

@@ -3,8 +3,8 @@
 use crate::exit::usage;
 use anyhow::{Context, Result};
 use boundary::{BootProtocol, Mark, TripleFault};
-use ddb_shell::GuestInspector;
 use ddb_shell::report::{FailureReport, Scene, failure_paragraph, vcpus_report};
+use ddb_shell::{Fault, GuestInspector};
 use machine::Machine;
 use recorder::{Ending, FailureKind};
 use replay::{Inspector, Outcome, Reporter};
@@ -40,7 +40,8 @@ impl SymbolSource {
     /// The same for somebody who needs no sharing.
     pub fn guest_inspector(&self, protocol: BootProtocol, stops_at_warnings: bool) -> GuestInspector<'_> {
         let is_linux = matches!(protocol, BootProtocol::LinuxBzImage | BootProtocol::LinuxElf);
-        GuestInspector::new(|| ddb_shell::Symbols::parse(&self.image).ok(), is_linux, stops_at_warnings)
+        let image = move || ddb_shell::Symbols::of_kernel(&self.image, protocol).ok();
+        GuestInspector::new(image, is_linux, stops_at_warnings)
     }
 }
 
@@ -56,6 +57,16 @@ impl Inspected<'_> {
     /// A replay has printed something.
     pub fn printed(&self, bytes: &[u8]) {
         self.0.borrow_mut().printed(bytes);
+    }
+
+    /// A replay on its way there has stopped for an exception.
+    pub fn note_fault(&self, fault: Fault) {
+        self.0.borrow_mut().note_fault(fault);
+    }
+
+    /// The exception that the failure began with.
+    pub fn fault(&self) -> Option<String> {
+        self.0.borrow().fault()
     }
 
     /// A replay has come to the place of the failure.

@@ -280,14 +280,6 @@ impl<'a> Debugger<'a> {
         Ok(last)
     }
 
-    /// Makes the session be about the vCPU that is reporting a failure here, if one is.
-    pub fn choose_vcpu(&mut self) {
-        self.find_symbols();
-        if let Some(vcpu) = self.inspector.reporting_vcpu(self.target.machine()) {
-            self.vcpu = vcpu;
-        }
-    }
-
     /// Goes to a place.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ mod variables;
 
 use crate::kernel::kernel_identity;
 use crate::memory::GuestMemory;
+use boundary::BootProtocol;
 use dwarf::DebugInfo;
 use kallsyms::find_kallsyms;
 use lines::Lines;
@@ -136,6 +137,17 @@ impl<'data> Symbols<'data> {
         let build_id = BuildId::of_file(&file);
         let modules = RwLock::default();
         Ok(Symbols { table, dwarf, lines, line_info, types, relocation, modules, build_id })
+    }
+
+    /// The symbols of the file that `protocol` loaded, at the addresses it runs at: a position independent one that
+    /// the loader relocated is moved as it was.
+    ///
+    /// # Errors
+    /// As [`Symbols::parse`].
+    pub fn of_kernel(bytes: &'data [u8], protocol: BootProtocol) -> Result<Symbols<'data>, SymbolError> {
+        let is_relocated = matches!(protocol, BootProtocol::Limine | BootProtocol::Elf64);
+        let slide = if is_relocated { machine::boot::slide(bytes) } else { 0 };
+        Ok(Symbols::parse(bytes)?.with_slide(slide as i64))
     }
 
     /// The symbols that a running 64-bit Linux keeps for itself, found in its RAM, at their running addresses.

@@ -38,6 +38,9 @@ const FLUSH_NS: u64 = 100_000_000;
 const WALL_CLOCK_NS: u64 = 1_000_000_000;
 /// How long, in guest time, a dying kernel may go on reporting its failure.
 const LAST_WORDS_NS: u64 = 2_000_000_000;
+/// Jumps to a deadline in a row, without a count in between, after which no timer is going to wake anybody: seventeen
+/// minutes of one that ticks a thousand times a second and is masked, or a second or two of ours.
+const IDLE_JUMPS_MAX: u32 = 1 << 20;
 /// Resets in a row without a byte on the console that are enough to call it a loop.
 const SILENT_RESETS_MAX: u32 = 3;
 
@@ -141,6 +144,8 @@ pub struct Live<'a> {
     finale: Option<Ending>,
     triple_fault: Option<boundary::TripleFault>,
     mismatch: Option<Box<Mismatch>>,
+    /// Idle jumps in a row, and at which count.
+    idle_jumps: (u32, Icount),
 }
 
 impl<'a> Live<'a> {
@@ -182,6 +187,7 @@ impl<'a> Live<'a> {
             finale: None,
             triple_fault: None,
             mismatch: None,
+            idle_jumps: (0, Icount(0)),
         }
     }
 
@@ -426,7 +432,9 @@ impl<'a> Live<'a> {
     fn idle(&mut self, next_deadline: Option<VirtualTime>) -> Option<Ending> {
         let live = self.world.is_live() && self.machine.can_wake();
         let deadline = next_deadline.filter(|_| self.machine.can_wake());
-        if deadline.is_none() && !live {
+        let here = self.machine.mark().icount;
+        self.idle_jumps = if self.idle_jumps.1 == here { (self.idle_jumps.0 + 1, here) } else { (1, here) };
+        if !live && (deadline.is_none() || self.idle_jumps.0 > IDLE_JUMPS_MAX) {
             return Some(Ending::Hang);
         }
         // Under a virtual clock no time passes while only an input can wake the machine.

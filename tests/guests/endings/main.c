@@ -32,6 +32,9 @@ struct table {
 } __attribute__((packed));
 
 void undefined_forever(void);
+void handle_undefined(void);
+void handle_page_fault(void);
+_Noreturn void oops_begin(void);
 void kmain(uint32_t magic, uint32_t info);
 
 /* A handler whose first instruction is the fault that it handles. */
@@ -40,6 +43,24 @@ __asm__(".text\n"
         ".type undefined_forever, @function\n"
         "undefined_forever: ud2\n"
         ".size undefined_forever, . - undefined_forever\n");
+
+/* A handler that goes on behind the UD2, and one that reports what it is called for. */
+__asm__(".globl handle_undefined, handle_page_fault\n"
+        ".type handle_undefined, @function\n"
+        "handle_undefined: addq $2, (%rsp)\n"
+        "iretq\n"
+        ".size handle_undefined, . - handle_undefined\n"
+        ".type handle_page_fault, @function\n"
+        "handle_page_fault: call oops_begin\n"
+        ".size handle_page_fault, . - handle_page_fault\n");
+
+/* Called as Linux's is, with its words. */
+_Noreturn void oops_begin(void)
+{
+    serial_puts("BUG: unable to handle page fault for address: ffffa00000001000\n");
+    serial_puts("---[ end trace 0000000000000000 ]---\n");
+    halt_forever();
+}
 
 static struct gate idt[32] __attribute__((aligned(16)));
 static struct tss tss = { .rest = { [10] = sizeof(struct tss) } };
@@ -66,6 +87,12 @@ static void handle_on_ist(unsigned vector, uint64_t handler)
     __asm__ volatile("lgdt %0; lidt %1; ltr %w2" : : "m"(gdtr), "m"(idtr), "r"(TSS_SELECTOR) : "memory");
 }
 
+/* Not inlined, so that its name can be told. */
+__attribute__((noinline)) static void bad_load(void)
+{
+    *(volatile char *)UNMAPPED;
+}
+
 void kmain(uint32_t magic, uint32_t paddr)
 {
     struct boot_info info;
@@ -80,6 +107,12 @@ void kmain(uint32_t magic, uint32_t paddr)
         serial_puts("endings: page faults, for ever\n");
         handle_on_ist(VECTOR_PF, UNMAPPED);
         *(volatile char *)UNMAPPED;
+    } else if (cmdline_has(info.command_line, "oops")) {
+        serial_puts("endings: an oops\n");
+        handle_on_ist(VECTOR_PF, (uint64_t)handle_page_fault);
+        handle_on_ist(VECTOR_UD, (uint64_t)handle_undefined);
+        __asm__ volatile("ud2");
+        bad_load();
     } else if (cmdline_has(info.command_line, "triple")) {
         serial_puts("endings: a triple fault\n");
         __asm__ volatile("ud2");
@@ -91,6 +124,6 @@ void kmain(uint32_t magic, uint32_t paddr)
         for (;;)
             ;
     }
-    serial_puts("endings: say undefined, unmapped, triple, halt or spin\n");
+    serial_puts("endings: say undefined, unmapped, oops, triple, halt or spin\n");
     debug_exit(1);
 }

@@ -82,11 +82,12 @@ impl Schedule {
         // Evenly in the logarithm, from a handful of counts to twice the base: close races need short quanta,
         // starvation needs long ones, and neither is rare.
         let quantum = draw(self.seed, Kind::Quantum, vcpu, ordinal);
-        let octaves = u64::from((2 * base).ilog2() - SHORTEST_LOG2);
+        let octaves = u64::from((2 * base).ilog2().saturating_sub(SHORTEST_LOG2).max(1));
         let octave = 1 << (u64::from(SHORTEST_LOG2) + quantum % octaves);
         self.counts_left = octave + (quantum >> 32) % octave;
         let pauses = draw(self.seed, Kind::Pauses, vcpu, ordinal);
-        self.pauses_left = 1 + (pauses % u64::from(2 * self.rules.pauses_per_quantum)) as u32;
+        let pauses_max = self.rules.pauses_per_quantum.saturating_mul(2);
+        self.pauses_left = 1 + (pauses % u64::from(pauses_max)) as u32;
         // Half of them at once: the place right after the IPI is where its receiver races with its sender.
         let latency = draw(self.seed, Kind::Ipi, vcpu, ordinal);
         self.ipi_counts = if latency & 1 == 0 { 0 } else { 1 << ((latency >> 1) % LONGEST_IPI_LOG2) };
@@ -133,6 +134,18 @@ mod tests {
         let mut schedule = schedule(0);
         schedule.ipi_sent();
         assert_eq!(schedule.counts_left, 0);
+    }
+
+    #[test]
+    fn rules_of_any_size_make_quanta() {
+        let mut schedule = schedule(1);
+        for counts in [1, 7, u32::MAX] {
+            (schedule.rules.quantum_counts, schedule.rules.pauses_per_quantum) = (counts, counts);
+            for _ in 0..100 {
+                schedule.begin(3);
+                assert!(schedule.counts_left > 0 && schedule.pauses_left > 0);
+            }
+        }
     }
 
     #[test]

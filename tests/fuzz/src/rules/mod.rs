@@ -8,6 +8,10 @@
 
 mod amd;
 mod approximate;
+mod intel;
+mod shared;
+#[cfg(test)]
+mod testing;
 
 use crate::compare::End;
 use crate::state::{DATA, Data, Outcome, State};
@@ -73,7 +77,7 @@ pub struct Rule {
 
 /// All rules.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
-    approximate::RULES.iter().chain(amd::RULES)
+    approximate::RULES.iter().chain(shared::RULES).chain(amd::RULES).chain(intel::RULES)
 }
 
 /// Lets the rules for `vendor` explain what they can of `host`; gives the names of those that did.
@@ -98,6 +102,14 @@ pub fn is_another_instruction(vendor: Vendor, bytes: &[u8], instruction: &Instru
         || is_vector_extension(bytes)
 }
 
+/// How many of the bytes may run on the host: fewer than there are where it finds an instruction, of which this is the
+/// length, and the machine none.
+#[must_use]
+pub fn bytes_on_host(vendor: Vendor, bytes: &[u8]) -> usize {
+    let locked = if vendor == Vendor::Amd { amd::locked_verify_bytes(bytes) } else { None };
+    locked.unwrap_or(bytes.len())
+}
+
 /// VEX and EVEX: a host with AVX may accept what the decoder calls invalid, and access memory.
 fn is_vector_extension(bytes: &[u8]) -> bool {
     matches!(bytes[Prefixes::of(bytes).opcode], 0xc4 | 0xc5 | 0x62)
@@ -118,8 +130,6 @@ struct Prefixes {
     lock: bool,
     /// The last of F2H and F3H.
     repeat: Option<u8>,
-    /// The last of the segment overrides that 64-bit mode knows but does not follow: ES, CS, SS, DS.
-    flat_segment: Option<u8>,
     /// REX, 0 without one.
     rex: u8,
     /// Where the opcode begins.
@@ -135,11 +145,9 @@ impl Prefixes {
             prefixes.rex = 0;
             match byte {
                 0x66 => prefixes.operand_size = true,
-                0x67 => {}
+                0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x67 => {}
                 0xf0 => prefixes.lock = true,
                 0xf2 | 0xf3 => prefixes.repeat = Some(byte),
-                0x26 | 0x2e | 0x36 | 0x3e => prefixes.flat_segment = Some(byte),
-                0x64 | 0x65 => prefixes.flat_segment = None,
                 0x40..0x50 => prefixes.rex = byte,
                 _ => {
                     prefixes.rex = rex;
@@ -199,12 +207,36 @@ fn fault(end: &End) -> Option<u8> {
     }
 }
 
-/// The address of a page fault of the instruction itself.
-fn fault_vaddr(end: &End) -> Option<u64> {
+/// What a page fault reports.
+#[derive(Clone, Copy, Debug)]
+struct PageFault {
+    error_code: u32,
+    vaddr: u64,
+}
+
+/// The page fault of the instruction itself, if that is the end.
+fn page_fault(end: &End) -> Option<PageFault> {
     match end.outcome {
-        Outcome::Fault { vector: 14, rip: crate::state::INSTRUCTION, vaddr, .. } => Some(vaddr),
+        Outcome::Fault { vector: 14, error_code, rip: crate::state::INSTRUCTION, vaddr } => {
+            Some(PageFault { error_code, vaddr })
+        }
         _ => None,
     }
+}
+
+/// The address of a page fault of the instruction itself.
+fn fault_vaddr(end: &End) -> Option<u64> {
+    page_fault(end).map(|fault| fault.vaddr)
+}
+
+/// Makes the end of the host the machine's, registers included: for cases in which a fault is ended early.
+fn agree(case: &Case<'_>, host: &mut Host) {
+    host.end = case.found.clone();
+}
+
+/// Only how it ended is the machine's; registers must agree by themselves.
+fn agree_on_outcome(case: &Case<'_>, host: &mut Host) {
+    host.end.outcome = case.found.outcome;
 }
 
 /// Sixteen bytes of the data at a linear address.

@@ -1,7 +1,7 @@
 //! The program headers and notes of ELF32 and ELF64 files (System V gABI, chapters 4 and 5).
 //!
 //! Only what loading a kernel needs: segments, the entry point, notes, and where the section headers are.
-//! Symbols, relocations and dynamic linking are left out. Everything is checked against the file; a number from the file never
+//! Symbols and dynamic linking are left out, relocations are in `pie`. Everything is checked against the file; a number from the file never
 //! sizes an allocation of more than a few entries.
 
 use super::BootError;
@@ -10,6 +10,7 @@ use std::ops::Range;
 
 const FORMAT: &str = "ELF kernel";
 const PT_LOAD: u32 = 1;
+const PT_DYNAMIC: u32 = 2;
 const PT_NOTE: u32 = 4;
 const PF_X: u32 = 1;
 const PF_W: u32 = 2;
@@ -36,8 +37,8 @@ pub(crate) enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment {
     kind: u32,
-    /// Offset of the program header itself, for errors.
-    header_offset: u64,
+    /// Offset of the program header itself.
+    pub(crate) header_offset: u64,
     pub(crate) file_offset: u64,
     pub(crate) vaddr: u64,
     pub(crate) paddr: u64,
@@ -178,6 +179,22 @@ impl<'a> Elf<'a> {
     /// The segments that occupy memory, in the order of the file.
     pub(crate) fn loads(&self) -> impl Iterator<Item = &Segment> {
         self.segments.iter().filter(|segment| segment.kind == PT_LOAD && segment.memory_bytes > 0)
+    }
+
+    /// The dynamic section, which a file that is not position independent has not.
+    pub(crate) fn dynamic(&self) -> Option<&Segment> {
+        self.segments.iter().find(|segment| segment.kind == PT_DYNAMIC)
+    }
+
+    /// Where in the file `length_bytes` at a virtual address are, if one segment has them all.
+    pub(crate) fn file_offset(&self, vaddr: u64, length_bytes: u64) -> Option<u64> {
+        let segment = self.loads().find(|segment| {
+            let offset = vaddr.wrapping_sub(segment.vaddr);
+            offset.checked_add(length_bytes).is_some_and(|end| end <= segment.file_bytes)
+        })?;
+        let offset = segment.file_offset.checked_add(vaddr - segment.vaddr)?;
+        self.view.slice(offset, length_bytes).ok()?;
+        Some(offset)
     }
 
     /// What a segment holds in the file; the rest of its memory is zero.

@@ -1,14 +1,14 @@
 //! An ELF64 kernel that speaks no protocol: an entry state of our own, docs/boot-protocols.md.
 //!
 //! Long mode, interrupts off, a stack, all RAM and the first 4 GiB mapped to themselves, and every segment at
-//! its `p_vaddr`. RDI points to PVH's start-info block, so that there is one format less. Left out: position
-//! independent files, because nothing says who relocates them.
+//! its `p_vaddr`. RDI points to PVH's start-info block, so that there is one format less. A position
+//! independent file is relocated first (`pie`).
 
-use super::elf::{Elf, Kind};
+use super::elf::Elf;
 use super::entry::Entry;
 use super::loader::{FOUR_GIB, Loader, PAGE_BYTES};
 use super::page_tables::{Access, PageTables};
-use super::{BootError, LoadedImage, pvh};
+use super::{BootError, LoadedImage, pie, pvh};
 use crate::cpu::state::{RDI, RSP};
 
 const STACK_BYTES: u64 = 64 << 10;
@@ -24,9 +24,6 @@ pub(crate) fn check(elf: &Elf<'_>) -> Result<(), BootError> {
             "it is a 32-bit ELF file without a header for boot loaders",
             "give it a Multiboot header in its first 8 KiB, or a PVH note",
         );
-    }
-    if elf.kind == Kind::Shared {
-        return unsupported("it is position independent", "link it to a fixed address with -no-pie");
     }
     for segment in elf.loads() {
         let last = segment.vaddr.checked_add(segment.memory_bytes - 1);
@@ -50,7 +47,8 @@ pub(crate) fn load(
     kernel: &[u8],
     images: &[LoadedImage<'_>],
 ) -> Result<Entry, BootError> {
-    let elf = Elf::parse(kernel)?;
+    let kernel = pie::relocated(kernel)?;
+    let elf = Elf::parse(&kernel)?;
     check(&elf)?;
     if !elf.loads().any(|segment| elf.entry.wrapping_sub(segment.vaddr) < segment.memory_bytes) {
         return Err(elf.bad_entry());
@@ -167,13 +165,21 @@ mod tests {
     }
 
     #[test]
+    fn a_position_independent_kernel_runs_at_the_start_of_the_top_2_gib() {
+        let elf = ElfSample::new(true).segment(0x1000, 0x1000, b"text", 0x2000).entry(0x1004).kind(3);
+        let (entry, memory) = load(&elf);
+        assert_eq!(entry.rip, TOP + 4);
+        let (text, _) = translate(&memory, entry.cr3, TOP).unwrap();
+        assert_eq!(memory.bytes(text, 4), b"text");
+    }
+
+    #[test]
     fn what_cannot_be_mapped_is_refused() {
         let load =
             |elf: ElfSample| Setup::new(BootProtocol::Elf64, elf.build()).load().err().unwrap().to_string();
         let sample = |paddr, vaddr| ElfSample::new(true).segment(paddr, vaddr, b"text", 0x1000);
         assert!(load(sample(0x20_0000, 0x8000_0000_0000)).contains("canonical"));
         assert!(load(sample(0x20_0800, TOP)).contains("offset in a page"));
-        assert!(load(sample(0x20_0000, TOP).kind(3)).contains("-no-pie"));
         assert!(load(sample(0x20_0000, TOP).entry(TOP + 0x1000)).contains("entry point"));
         assert!(load(ElfSample::new(false).segment(0x20_0000, 0x20_0000, b"text", 4)).contains("PVH note"));
     }

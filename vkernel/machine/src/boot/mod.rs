@@ -24,6 +24,7 @@ mod multiboot1;
 mod multiboot2;
 mod multiboot2_info;
 mod page_tables;
+mod pie;
 mod pvh;
 mod space;
 mod zero_page;
@@ -36,6 +37,7 @@ mod samples;
 pub use entry::{CODE_SELECTOR, DATA_SELECTOR, Entry, Mode, Start};
 pub use error::BootError;
 pub use identify::{Family, probe, probe_as};
+pub use pie::slide;
 
 use crate::platform::memory_map::MemoryRegion;
 use boundary::{BootProtocol, Image, Media, PowerOn, Role};

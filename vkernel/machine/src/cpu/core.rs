@@ -211,22 +211,25 @@ impl Core<'_> {
         self.store_located(at, &value.to_le_bytes()[..length]);
     }
 
-    /// Fetches up to 15 instruction bytes at `cpu.rip`; gives how many could be fetched.
+    /// Fetches up to 15 instruction bytes at `cpu.rip`, as far as one page goes; gives how many.
     ///
     /// # Errors
-    /// The exception of the first byte, if not even that can be fetched. A later byte that cannot be fetched
-    /// just ends the bytes; the decoder asks again by [`Core::fetch_fault`] when it needs more.
+    /// The exception of the first byte, if not even that can be fetched.
     pub fn fetch(&mut self, into: &mut [u8; 15]) -> Exec<usize> {
-        let mut got = 0;
+        self.fetch_piece(self.cpu.rip, into)
+    }
+
+    /// Fetches what of 15 instruction bytes is missing behind the first `got`; gives how many there are then. A byte
+    /// that cannot be fetched just ends them; the decoder asks again by [`Core::fetch_fault`] when it needs more.
+    pub fn fetch_more(&mut self, into: &mut [u8; 15], mut got: usize) -> usize {
         while got < into.len() {
             let offset = self.cpu.rip.wrapping_add(got as u64);
             match self.fetch_piece(offset, &mut into[got..]) {
                 Ok(length) => got += length,
-                Err(fault) if got == 0 => return Err(fault),
                 Err(_) => break,
             }
         }
-        Ok(got)
+        got
     }
 
     /// The exception for an instruction that needs a byte more than the `got` that could be fetched.

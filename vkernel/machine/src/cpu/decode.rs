@@ -54,6 +54,11 @@ impl Core<'_> {
         let mut bytes = [0; LONGEST];
         let got = self.fetch(&mut bytes)?;
         let bits = self.cpu.code_bits;
+        // The next page is looked at, and its entry marked as accessed, only by an instruction that reaches into it.
+        if let Ok(instruction) = decode(&bytes[..got], self.cpu.rip, bits) {
+            return Ok(instruction);
+        }
+        let got = self.fetch_more(&mut bytes, got);
         decode(&bytes[..got], self.cpu.rip, bits).map_err(|needs_more| {
             if needs_more {
                 self.fetch_fault(got)
@@ -69,7 +74,26 @@ impl Core<'_> {
 #[cfg(test)]
 mod tests {
     use crate::cpu::exception::Exception;
-    use crate::cpu::system::testbed::Testbed;
+    use crate::cpu::system::testbed::{PML4, Testbed};
+
+    /// Hostile guests 231, 285 and 308: the reference looked at the page behind code that ended near its end.
+    #[test]
+    fn only_an_instruction_that_reaches_into_the_next_page_marks_it_as_accessed() {
+        const ACCESSED: u64 = 1 << 5;
+        let table = PML4 + 0x3000;
+        for (bytes, reaches) in [(&[0x90][..], false), (&[0x0f, 0x0b], false), (&[0x48, 0x89, 0xc3], true)] {
+            let mut bed = Testbed::long();
+            for page in 0..512 {
+                bed.write(table + 8 * page, page << 12 | 7);
+            }
+            bed.write(PML4 + 0x2000, table | 7);
+            bed.cpu.rip = 0x1_0ffe;
+            bed.code(bytes);
+            bed.core().fetch_instruction().expect("it is mapped");
+            assert_eq!(bed.read(table + 8 * 0x10) & ACCESSED, ACCESSED);
+            assert_eq!(bed.read(table + 8 * 0x11) & ACCESSED != 0, reaches, "{bytes:02x?}");
+        }
+    }
 
     #[test]
     fn an_instruction_of_sixteen_bytes_is_a_protection_fault_and_no_invalid_opcode() {

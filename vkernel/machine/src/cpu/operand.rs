@@ -4,7 +4,7 @@ use super::core::{Core, Located};
 use super::exception::Exec;
 use super::mmu::Intent;
 use super::state::{CS, DS, ES, FS, GS, SS};
-use iced_x86::{Instruction, OpKind, Register};
+use iced_x86::{CodeSize, Instruction, OpKind, Register};
 
 /// A destination, found and checked, so that writing it cannot fail.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +31,20 @@ pub fn segment_index(register: Register) -> usize {
         Register::SS => SS,
         Register::FS => FS,
         Register::GS => GS,
+        _ => DS,
+    }
+}
+
+/// The segment of the memory operand (number in encoding order). 64-bit mode follows no override but FS and GS: a
+/// reference is one of the stack by its base register alone (SDM vol. 1 3.3.7.1), which its faults show.
+#[must_use]
+pub fn operand_segment(instruction: &Instruction) -> usize {
+    let named = segment_index(instruction.memory_segment());
+    if instruction.code_size() != CodeSize::Code64 || matches!(named, FS | GS) {
+        return named;
+    }
+    match instruction.memory_base() {
+        Register::RSP | Register::RBP | Register::ESP | Register::EBP => SS,
         _ => DS,
     }
 }
@@ -85,7 +99,7 @@ impl Core<'_> {
             address = address
                 .wrapping_add(self.gpr(index).wrapping_mul(u64::from(instruction.memory_index_scale())));
         }
-        (segment_index(instruction.memory_segment()), truncate(address, self.address_bytes(instruction)))
+        (operand_segment(instruction), truncate(address, self.address_bytes(instruction)))
     }
 
     /// The address size of the memory operand in bytes: 2, 4 or 8.

@@ -38,14 +38,4 @@ impl Memory {
             .enumerate()
             .fold(0, |sum: u128, (index, bytes)| sum.wrapping_add(page_hash(index, bytes)))
     }
-
-    /// The first page whose contents do not agree with the hash kept for it, and is not dirty: a byte that
-    /// changed behind the bookkeeping.
-    #[must_use]
-    pub fn first_mismatch(&self) -> Option<usize> {
-        self.ram().chunks_exact(PAGE_BYTES).enumerate().position(|(index, bytes)| {
-            let page = self.page(index * PAGE_BYTES);
-            !page.dirty && !page.unhashed && page_hash(index, bytes) != self.page_hashes[index]
-        })
-    }
 }

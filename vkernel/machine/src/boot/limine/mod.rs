@@ -6,7 +6,7 @@
 //! [`HHDM`] on (`memory`).
 //!
 //! Left unanswered, as the protocol allows: SMBIOS, EFI and device tree, which this machine does not have, and
-//! 5-level paging. Left out: position independent kernels, the `.limine_reqs` section of base revision 0 (its
+//! 5-level paging. A position independent kernel is relocated first (`pie`). Left out: the `.limine_reqs` section of base revision 0 (its
 //! requests are found in the image all the same), and the terminal, which Limine itself dropped.
 
 mod memory;
@@ -16,7 +16,7 @@ mod responses;
 use super::elf::{Elf, Kind};
 use super::entry::{Entry, Start};
 use super::loader::{Loader, PAGE_BYTES, Placed};
-use super::{BootError, LoadedImage};
+use super::{BootError, LoadedImage, pie};
 use crate::cpu::state::RDI;
 use memory::Layout;
 use requests::{Feature, Requests};
@@ -61,10 +61,8 @@ pub(crate) fn check(elf: &Elf<'_>) -> Result<(), BootError> {
     if !elf.is_64 {
         return unsupported("it is a 32-bit ELF file", "Limine's protocol needs a 64-bit kernel");
     }
-    if elf.kind == Kind::Shared {
-        return unsupported("it is position independent", "link it to 0xffffffff80000000 with -no-pie");
-    }
-    if elf.loads().any(|segment| segment.vaddr < LOWEST_VADDR) {
+    // A position independent one is moved there.
+    if elf.kind != Kind::Shared && elf.loads().any(|segment| segment.vaddr < LOWEST_VADDR) {
         return unsupported(
             "it is not linked to the top 2 GiB",
             "Limine's protocol needs 0xffffffff80000000 or above",
@@ -79,7 +77,8 @@ pub(crate) fn load(
     kernel: &[u8],
     images: &[LoadedImage<'_>],
 ) -> Result<Start, BootError> {
-    let elf = Elf::parse(kernel)?;
+    let relocated = pie::relocated(kernel)?;
+    let elf = Elf::parse(&relocated)?;
     check(&elf)?;
     let placed = loader.put_elf_anywhere(&elf)?;
     let requests = Requests::find(loader, &elf, placed)?;

@@ -8,7 +8,7 @@ use crate::cpu::core::Core;
 use crate::cpu::exception::Exec;
 use crate::cpu::flags;
 use crate::cpu::mmu::Intent;
-use crate::cpu::operand::{segment_index, truncate};
+use crate::cpu::operand::{operand_segment, truncate};
 use crate::cpu::state::{ES, RAX, RCX, RDI, RDX, RSI, rflags};
 use crate::cpu::system;
 use iced_x86::{Instruction, Mnemonic, OpKind};
@@ -76,7 +76,7 @@ pub(super) fn execute(core: &mut Core<'_>, instruction: &Instruction) -> Option<
         operation,
         size,
         address_bytes: address_bytes(instruction),
-        source_segment: segment_index(instruction.memory_segment()),
+        source_segment: operand_segment(instruction),
     };
     Some(repeat(core, instruction, &string))
 }

@@ -4,7 +4,7 @@ use super::lanes::*;
 use crate::cpu::core::Core;
 use crate::cpu::exception::{Exception, Exec};
 use crate::cpu::mmu::Intent;
-use crate::cpu::operand::segment_index;
+use crate::cpu::operand::operand_segment;
 use crate::cpu::state::{RDI, Vcpu};
 use iced_x86::{Instruction, OpKind, Register};
 
@@ -174,7 +174,7 @@ pub fn masked(core: &mut Core<'_>, instruction: &Instruction) -> Exec {
         OpKind::MemorySegEDI => rdi & 0xffff_ffff,
         _ => rdi,
     };
-    let segment = segment_index(instruction.memory_segment());
+    let segment = operand_segment(instruction);
     core.locate(segment, offset, length, Intent::Write)?;
     for (index, byte) in bytes.iter().enumerate().take(length) {
         if mask[index] < 0 {

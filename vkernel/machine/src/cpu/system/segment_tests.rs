@@ -192,3 +192,25 @@ fn arpl_raises_the_rpl_only() {
     assert!(!bed.cpu.flag(rflags::ZF));
     assert_eq!(Testbed::real().fails(&[0x63, 0xc8]), Exception::UD);
 }
+
+#[test]
+fn an_override_that_64_bit_mode_ignores_does_not_choose_the_fault() {
+    // mov eax, [rbx] and mov eax, [rbp+0] behind each override: RBX and RBP are not canonical.
+    let cases = [
+        (vec![0x8b, 0x03], Exception::gp(0)),
+        (vec![0x36, 0x8b, 0x03], Exception::gp(0)),
+        (vec![0x8b, 0x45, 0], Exception::ss(0)),
+        (vec![0x3e, 0x8b, 0x45, 0], Exception::ss(0)),
+        (vec![0x2e, 0x8b, 0x45, 0], Exception::ss(0)),
+        (vec![0x26, 0x8b, 0x45, 0], Exception::ss(0)),
+        // FS is followed, and is no stack segment.
+        (vec![0x64, 0x8b, 0x45, 0], Exception::gp(0)),
+        // lods byte [rsi], of no stack segment even with its override.
+        (vec![0x36, 0xac], Exception::gp(0)),
+    ];
+    for (bytes, expected) in cases {
+        let mut bed = Testbed::long();
+        (bed.cpu.gpr[3], bed.cpu.gpr[5], bed.cpu.gpr[6]) = (1 << 63, 1 << 63, 1 << 63);
+        assert_eq!(bed.fails(&bytes), expected, "{bytes:02x?}");
+    }
+}

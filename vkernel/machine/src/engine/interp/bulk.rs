@@ -4,7 +4,7 @@
 //! the budget and the current pages, the rest follows by the same rule or one by one.
 
 use super::memory::find_or_fill;
-use crate::cpu::operand::segment_index;
+use crate::cpu::operand::operand_segment;
 use crate::cpu::state::{FS, Mode, RAX, RCX, RDI, RSI, Vcpu, rflags};
 use crate::mem::PAGE_BYTES;
 use crate::system::System;
@@ -29,9 +29,7 @@ pub fn repeat(cpu: &mut Vcpu, sys: &mut System, instruction: &Instruction, end: 
         _ => return false,
     };
     let usual = instruction.op0_kind() == OpKind::MemoryESRDI
-        && (!moves
-            || instruction.op1_kind() == OpKind::MemorySegRSI
-                && segment_index(instruction.memory_segment()) < FS);
+        && (!moves || instruction.op1_kind() == OpKind::MemorySegRSI && operand_segment(instruction) < FS);
     if !usual {
         return false;
     }

@@ -7,7 +7,7 @@
 use super::block::{MAX_OPS, ModeKey};
 use super::op::{Address, Base, BaseIndex, General, Handler, Op, address, handler, slow};
 use super::{alu, control, data, sse};
-use crate::cpu::operand::{gpr_index, segment_index};
+use crate::cpu::operand::{gpr_index, operand_segment};
 use crate::cpu::state::{FS, GS, SS, Vcpu};
 use crate::mem::PAGE_BYTES;
 use crate::system::System;
@@ -167,7 +167,7 @@ fn lower_address(instruction: &Instruction, op: &mut Op) -> Form {
     op.base = if has_base { gpr_index(base).0 as u8 } else { 0 };
     op.index_register = if index == Register::None { 0 } else { gpr_index(index).0 as u8 };
     op.scale_shift = instruction.memory_index_scale().trailing_zeros() as u8;
-    let segment = segment_index(instruction.memory_segment());
+    let segment = operand_segment(instruction);
     if segment == SS {
         op.address_bits |= address::STACK;
     }
