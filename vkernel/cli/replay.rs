@@ -94,6 +94,9 @@ fn play<'a>(
     let mut host = Host::open(options)?;
     let mut player = Player::new(&config.reader, &config.images, engine(config.engine), interrupt.clone())?;
     player.full = full;
+    if let Some(limits) = config.cache_limits {
+        player.machine.limit_caches(limits);
+    }
     let mut to_look_at = failed_at;
     loop {
         let mut emit = |_, output: &Output| print(&mut host, output);
