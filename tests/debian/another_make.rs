@@ -3,8 +3,8 @@
 
 use super::expect_the_same_again;
 use crate::vkernel;
-use harness::guests::{self, Linux, PROMPT};
-use harness::{Step, file_of_crate};
+use harness::guests::{self, Linux};
+use harness::{Typing, file_of_crate};
 
 #[test]
 fn a_kernel_of_another_make_boots_on_four_vcpus_under_a_seed_and_replays() {
@@ -13,9 +13,8 @@ fn a_kernel_of_another_make_boots_on_four_vcpus_under_a_seed_and_replays() {
     let vkernel = vkernel();
     let script = "uname -r; cat /sys/devices/system/cpu/online; \
                   echo asked-$((40+2)); poweroff -f\n";
-    // At the prompt: what is typed before, this guest's shell discards when it opens its terminal.
-    let steps = [Step { prompt: PROMPT, typed: script }];
-    let run = vkernel.run_with_steps(&linux.boot(&["-n", "4", "--seed", "3"]), &steps);
+    // Typed before anybody listens, to a kernel that begins on the screen.
+    let run = vkernel.run_with(&linux.boot(&["-n", "4", "--seed", "3"]), Typing::File(script));
     run.expect_status(0);
     for text in ["6.12.", "0-3", "asked-42"] {
         run.expect_console(text);

@@ -68,6 +68,17 @@ fn each_engine_replays_what_the_other_recorded() {
 }
 
 #[test]
+fn a_replay_that_may_remember_hardly_anything_is_the_same() {
+    let vkernel = vkernel();
+    let run = vkernel.run(&["boot", "-n", "2", "--seed", "5", "demo:"]);
+    expect_a_verdict(&run);
+    let replay = vkernel.run(&["replay", "--cache-limits", "2048:32", "latest"]);
+    replay.expect_status(run.status);
+    replay.expect_said("as recorded");
+    assert!(replay.stdout == run.stdout, "the console differs: {replay}");
+}
+
+#[test]
 fn two_boots_with_one_seed_are_equal_and_another_seed_is_another_run() {
     let vkernel = vkernel();
     let boot = |name: &str, seed: &str| {

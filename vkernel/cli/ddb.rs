@@ -121,7 +121,14 @@ pub fn run_live(
 /// As [`run`].
 pub fn open_at_failure(trace: &Path, images: ImageSet, config: &BootConfig) -> Result<()> {
     let reader = TraceReader::open(trace)?;
-    let replay = ReplayConfig { reader, images, engine: config.engine, symbols: config.symbols.clone() };
+    let replay = ReplayConfig {
+        reader,
+        images,
+        engine: config.engine,
+        cache_limits: None,
+        symbols: config.symbols.clone(),
+        cache_limits: None,
+    };
     run(&DdbConfig { replay, at: None, commands: Vec::new() })?;
     Ok(())
 }

@@ -98,6 +98,9 @@ fn play<'a>(
     let mut host = Host::open(options)?;
     let mut player = Player::new(&config.reader, &config.images, engine(config.engine), interrupt.clone())?;
     player.full = full;
+    if let Some(limits) = config.cache_limits {
+        player.machine.limit_caches(limits);
+    }
     let mut to_look_at = failed_at.map(|(place, _)| place);
     // What an oops began with is an exception on the way to it.
     if failed_at.is_some_and(|(_, kind)| kind == FailureKind::Oops) {

@@ -15,7 +15,7 @@ mod shared;
 pub use console::Step;
 pub use crates::file_of_crate;
 pub use packages::unpacked;
-pub use program::{Run, Session, Typing, Vkernel, reported_digest, reported_icount};
+pub use program::{Run, Session, Typing, Vkernel, reported, reported_digest, reported_icount};
 pub use shared::{must, once, run};
 
 use std::path::{Path, PathBuf};

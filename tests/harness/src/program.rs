@@ -5,7 +5,7 @@
 use crate::console::{Collected, Step};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
@@ -24,6 +24,8 @@ pub struct Vkernel {
     patience: Duration,
     /// Everything that was run, for the case of failure.
     commands: RefCell<Vec<String>>,
+    /// Something went wrong, though nobody panics.
+    is_kept: Cell<bool>,
 }
 
 /// What is on stdin.
@@ -60,7 +62,13 @@ impl Vkernel {
     #[must_use]
     pub fn new(program: impl Into<PathBuf>) -> Vkernel {
         let folder = tempfile::Builder::new().prefix("vkernel-test-").tempdir().expect("a store");
-        Vkernel { program: program.into(), folder, patience: PATIENCE, commands: RefCell::default() }
+        Vkernel {
+            program: program.into(),
+            folder,
+            patience: PATIENCE,
+            commands: RefCell::default(),
+            is_kept: Cell::default(),
+        }
     }
 
     /// The same, with other patience.
@@ -74,6 +82,11 @@ impl Vkernel {
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Has the recordings kept and the commands printed in the end, as if the test had panicked.
+    pub fn keep_recordings(&self) {
+        self.is_kept.set(true);
     }
 
     /// Runs with nothing on stdin.
@@ -94,6 +107,15 @@ impl Vkernel {
         let mut session = self.start(arguments, Typing::Live);
         session.follow(steps);
         session.finish()
+    }
+
+    /// Starts with nothing on stdin and this niceness.
+    #[must_use]
+    pub fn start_nice<S: AsRef<OsStr>>(&self, arguments: &[S], niceness: u8) -> Session {
+        let mut command = Command::new("nice");
+        command.args(["-n", &niceness.to_string()]).arg(&self.program).stdin(Stdio::null());
+        command.args(arguments.iter().map(AsRef::as_ref));
+        self.launch(command, self.words(arguments))
     }
 
     /// Starts in the foreground of a terminal of its own (`slave` is its end), but with nothing
@@ -168,7 +190,7 @@ impl Vkernel {
 
 impl Drop for Vkernel {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() || self.is_kept.get() {
             self.folder.disable_cleanup(true);
             eprintln!("the recordings are kept; this reproduces it:");
             self.commands.borrow().iter().for_each(|command| eprintln!("    {command}"));
@@ -341,7 +363,12 @@ pub fn reported_icount(info: &Run) -> u64 {
     digits.parse().unwrap_or_else(|_| panic!("{place} is no place: {info}"))
 }
 
-fn reported(info: &Run, name: &str) -> String {
+/// What `trace info` prints behind `name`.
+///
+/// # Panics
+/// If it prints no such line.
+#[must_use]
+pub fn reported(info: &Run, name: &str) -> String {
     let text = info.console();
     let value = text.lines().find_map(|line| line.strip_prefix(name));
     value.unwrap_or_else(|| panic!("no {name}: {info}")).trim().to_owned()

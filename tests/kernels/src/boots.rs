@@ -1,10 +1,8 @@
 //! One kernel: booted and recorded, verified, replayed, and executed by both engines side by side for a while.
 
-use crate::initrd;
 use crate::list::Kernel;
-use crate::table::Row;
+use crate::table::{Row, giga};
 use harness::{Run, Vkernel};
-use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
@@ -36,45 +34,61 @@ const COMPLAINTS: [&str; 18] = [
 /// Boots `kernel` and says what came of it. Every engine must agree on the first `lockstep_counts` counts.
 ///
 /// # Errors
-/// What went wrong, with the command that did.
+/// What went wrong, with the command that did. The recordings are kept then.
 pub fn boot(program: &Path, kernel: &Kernel, lockstep_counts: u64) -> Result<Row, String> {
     let vkernel = Vkernel::new(program).patient(PATIENCE);
-    let image = kernel.image();
-    let arguments = |more: &[&str]| -> Vec<OsString> {
-        let (vcpus, seed) = (kernel.vcpus.to_string(), kernel.seed.to_string());
-        let common = ["boot", "-n", &vcpus, "--seed", &seed, "--append", "console=ttyS0"];
-        let words = common.iter().chain(more).map(OsString::from);
-        words.chain(["--initrd".into(), initrd::of_every_kernel().into(), image.clone().into()]).collect()
-    };
-    let trace = vkernel.file("boot.vkt");
-    let trace_name = trace.to_str().expect("a temporary file's name is plain").to_owned();
-    let live = vkernel.run(&arguments(&["--trace", &trace_name]));
-    expect(&live, live.status == 0, "the boot ended badly")?;
-    expect_a_healthy_guest(&live, kernel)?;
+    let row = record_and_compare(&vkernel, kernel, lockstep_counts);
+    row.inspect_err(|_| vkernel.keep_recordings())
+}
 
+fn record_and_compare(vkernel: &Vkernel, kernel: &Kernel, lockstep_counts: u64) -> Result<Row, String> {
+    let trace = vkernel.file("boot.vkt");
+    let trace_name = trace.display().to_string();
+    let live = live(vkernel, kernel, &trace_name)?;
     let verify = vkernel.run(&["trace", "verify", "--full", &trace_name]);
     expect(&verify, verify.status == 0, "the recording does not verify")?;
     let replay = vkernel.run(&["replay", &trace_name]);
     expect(&replay, replay.status == 0 && replay.stdout == live.stdout, "the replay differs")?;
-    let limit = format!("{lockstep_counts}");
-    let lockstep = vkernel.run(&arguments(&["--engine", "lockstep", "--limit", &format!("{limit}i")]));
+    let limit = format!("{lockstep_counts}i");
+    let lockstep = vkernel.run(&kernel.boot(&["--engine", "lockstep", "--limit", &limit]));
     expect(&lockstep, lockstep.stderr.contains("limit"), "the engines differ")?;
 
     let (instructions, guest_time) = power_off_place(&live)?;
-    Ok(Row {
-        name: kernel.name.to_owned(),
-        release: answer(&live, "release: ").unwrap_or_default(),
-        protocol: kernel.protocol.to_owned(),
-        machine: format!("-n {} --seed {}", kernel.vcpus, kernel.seed),
-        instructions,
+    let trace_bytes = std::fs::metadata(&trace).map_err(|error| error.to_string())?.len();
+    Ok(Row(vec![
+        kernel.name.to_owned(),
+        answer(&live, "release: ").unwrap_or_default(),
+        kernel.protocol.to_owned(),
+        format!("`{}`", kernel.machine()),
+        giga(instructions),
         guest_time,
-        trace_bytes: std::fs::metadata(&trace).map_err(|error| error.to_string())?.len(),
-        lockstep_counts,
-        remark: kernel.remark.to_owned(),
-    })
+        trace_bytes.to_string(),
+        format!("{} M", lockstep_counts / 1_000_000),
+        kernel.remark.to_owned(),
+    ]))
 }
 
-fn expect(run: &Run, holds: bool, otherwise: &str) -> Result<(), String> {
+/// Boots and records, and looks whether the guest was content.
+fn live(vkernel: &Vkernel, kernel: &Kernel, trace_name: &str) -> Result<Run, String> {
+    let live = vkernel.run(&kernel.boot(&["--trace", trace_name]));
+    expect(&live, live.status == 0, "the boot ended badly")?;
+    expect_a_healthy_guest(&live, kernel)?;
+    Ok(live)
+}
+
+/// Boots `kernel` only to see whether it is content with its schedule.
+///
+/// # Errors
+/// As [`boot`].
+pub fn boot_scheduled(program: &Path, kernel: &Kernel) -> Result<Row, String> {
+    let vkernel = Vkernel::new(program).patient(PATIENCE);
+    let trace = vkernel.file("boot.vkt").display().to_string();
+    let place = live(&vkernel, kernel, &trace).and_then(|live| power_off_place(&live));
+    let (instructions, guest_time) = place.inspect_err(|_| vkernel.keep_recordings())?;
+    Ok(Row(vec![kernel.named_machine(), giga(instructions), guest_time]))
+}
+
+pub(crate) fn expect(run: &Run, holds: bool, otherwise: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(format!("{otherwise}: {run}")) }
 }
 

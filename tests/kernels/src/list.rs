@@ -1,8 +1,11 @@
 //! The kernels, and where each comes from.
 
-use crate::sources::{entry, package};
+use crate::initrd;
+use crate::sources::{Package, entry, package};
 use harness::{file_of_crate, files_below, must, once};
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where a kernel image comes from.
@@ -10,8 +13,8 @@ use std::process::Command;
 enum Source {
     /// The vmlinuz of a Debian package: what its name begins and ends with.
     Vmlinuz(&'static str, &'static str),
-    /// The vmlinux of a package with debugging symbols, without them.
-    StrippedVmlinux(&'static str, &'static str),
+    /// The vmlinux, without symbols, that the vmlinuz of a package carries, packed by xz.
+    Vmlinux(&'static str, &'static str),
     /// kernel.xz of a crate.
     Crate(&'static str),
 }
@@ -24,6 +27,8 @@ pub struct Kernel {
     source: Source,
     /// How it is entered.
     pub protocol: &'static str,
+    /// The options that have it entered so.
+    pub options: &'static [&'static str],
     /// vCPUs and seed, different from row to row so that the table covers many.
     pub vcpus: u8,
     /// See `vcpus`.
@@ -33,21 +38,31 @@ pub struct Kernel {
 }
 
 /// Every kernel of the table, oldest first.
-pub const KERNELS: [Kernel; 10] = [
+pub const KERNELS: [Kernel; 11] = [
     debian("debian-5.10-cloud", ("linux-image-5.10.0-", "-cloud-amd64"), 2, 0, "LZ4"),
-    debian("debian-6.1-cloud", ("linux-image-6.1.0-", "-cloud-amd64"), 16, 1, "LZ4"),
+    CLOUD,
+    debian("debian-6.1", ("linux-image-6.1.0-", "-amd64"), 4, 2, "XZ; all drivers"),
     Kernel {
-        name: "debian-6.1-cloud-vmlinux",
-        source: Source::StrippedVmlinux("linux-image-6.1.0-", "-cloud-amd64-dbg"),
+        name: "debian-6.1-vmlinux",
+        source: Source::Vmlinux("linux-image-6.1.0-", "-amd64"),
         protocol: "PVH",
+        options: &["--protocol", "pvh"],
         vcpus: 2,
         seed: 0,
-        remark: "the vmlinux after `strip -g`; without relocations, so without KASLR",
+        remark: "the stripped vmlinux in the vmlinuz; without KASLR",
     },
-    debian("debian-6.1", ("linux-image-6.1.0-", "-amd64"), 4, 2, "XZ; all drivers"),
     debian("debian-6.1-rt", ("linux-image-6.1.0-", "-rt-amd64"), 4, 3, "XZ; PREEMPT_RT"),
+    Kernel {
+        name: "debian-6.1-rt-vmlinux",
+        source: Source::Vmlinux("linux-image-6.1.0-", "-rt-amd64"),
+        protocol: "64-bit vmlinux",
+        options: &["--protocol", "linux"],
+        vcpus: 8,
+        seed: 6,
+        remark: "the same for PREEMPT_RT",
+    },
     debian("debian-6.12-cloud", ("linux-image-6.12.", "+deb13-cloud-amd64"), 16, 0, "zstd"),
-    debian("debian-6.18-cloud", ("linux-image-6.18.", "+deb13-cloud-amd64"), 16, 4, "zstd"),
+    LATE,
     debian("debian-7-cloud", ("linux-binary-7.", "+deb13-cloud-amd64"), 4, 5, "zstd; PREEMPT_LAZY"),
     from_crate("omea-kernel-x86-64", 4, 0, "no modules"),
     from_crate("supermachine-kernel-x86-64", 1, 0, "no modules"),
@@ -60,12 +75,35 @@ const fn debian(
     seed: u64,
     remark: &'static str,
 ) -> Kernel {
-    Kernel { name, source: Source::Vmlinuz(prefix, suffix), protocol: "bzImage", vcpus, seed, remark }
+    Kernel {
+        name,
+        source: Source::Vmlinuz(prefix, suffix),
+        protocol: "bzImage",
+        options: &[],
+        vcpus,
+        seed,
+        remark,
+    }
 }
 
 const fn from_crate(name: &'static str, vcpus: u8, seed: u64, remark: &'static str) -> Kernel {
-    Kernel { name, source: Source::Crate(name), protocol: "bzImage", vcpus, seed, remark }
+    Kernel { name, source: Source::Crate(name), protocol: "bzImage", options: &[], vcpus, seed, remark }
 }
+
+/// The boots that show whether a kernel is content whatever the schedule.
+pub const SCHEDULES: [Kernel; 13] = {
+    let mut all = [Kernel { vcpus: 4, ..LATE }; 13];
+    let mut index = 0;
+    while index < 12 {
+        let vcpus = if index < 6 { 4 } else { 16 };
+        all[index] = Kernel { vcpus, seed: index as u64 % 6, ..CLOUD };
+        index += 1;
+    }
+    all
+};
+
+const CLOUD: Kernel = debian("debian-6.1-cloud", ("linux-image-6.1.0-", "-cloud-amd64"), 16, 1, "LZ4");
+const LATE: Kernel = debian("debian-6.18-cloud", ("linux-image-6.18.", "+deb13-cloud-amd64"), 16, 4, "zstd");
 
 impl Kernel {
     /// Its image, fetched if it is not in target/ yet.
@@ -76,34 +114,60 @@ impl Kernel {
     pub fn image(&self) -> PathBuf {
         match self.source {
             Source::Crate(name) => file_of_crate(name, "kernel.xz"),
-            Source::Vmlinuz(prefix, suffix) => {
+            Source::Vmlinuz(prefix, suffix) => vmlinuz(&package(prefix, suffix)),
+            Source::Vmlinux(prefix, suffix) => {
                 let package = package(prefix, suffix);
-                entry(&package.folder.join("boot"), "vmlinuz")
-                    .or_else(|| {
-                        // Since 7.2 the image lies beside its modules.
-                        let modules = package.folder.join("usr/lib/modules");
-                        entry(&entry(&modules, "")?, "vmlinuz")
-                    })
-                    .unwrap_or_else(|| panic!("no vmlinuz in {}", package.name))
-            }
-            Source::StrippedVmlinux(prefix, suffix) => {
-                let package = package(prefix, suffix);
-                once(&format!("{}-vmlinux", package.name), |scratch| {
-                    let folder = package.folder.join("usr/lib/debug/boot");
-                    let whole = entry(&folder, "vmlinux-").expect("a vmlinux in the package");
-                    let stripped = scratch.join("vmlinux");
-                    must(Command::new("strip").arg("-g").arg("-o").args([&stripped, &whole]));
-                    stripped
-                })
+                once(&format!("{}-vmlinux", package.name), |scratch| unpack_vmlinux(&package, scratch))
             }
         }
     }
+
+    /// The arguments that boot it with the initrd of the table and `more`; `vcpus` and `seed` are as they stand.
+    #[must_use]
+    pub fn boot(&self, more: &[&str]) -> Vec<OsString> {
+        let (vcpus, seed) = (self.vcpus.to_string(), self.seed.to_string());
+        let common = ["boot", "-n", &vcpus, "--seed", &seed, "--append", "console=ttyS0"];
+        let words = common.iter().chain(self.options).chain(more).map(OsString::from);
+        words.chain(["--initrd".into(), initrd::of_every_kernel().into(), self.image().into()]).collect()
+    }
+
+    /// Its name with its machine.
+    #[must_use]
+    pub fn named_machine(&self) -> String {
+        format!("{} `{}`", self.name, self.machine())
+    }
+
+    /// The machine of the row, as options.
+    #[must_use]
+    pub fn machine(&self) -> String {
+        format!("-n {} --seed {}", self.vcpus, self.seed)
+    }
+}
+
+fn vmlinuz(package: &Package) -> PathBuf {
+    // Since 7.2 the image lies beside its modules.
+    let beside_modules = || entry(&entry(&package.folder.join("usr/lib/modules"), "")?, "vmlinuz");
+    let found = entry(&package.folder.join("boot"), "vmlinuz").or_else(beside_modules);
+    found.unwrap_or_else(|| panic!("no vmlinuz in {}", package.name))
+}
+
+/// What a bzImage unpacks when it boots: where it lies in the file is said by its header (Linux, x86 boot protocol 2.08).
+fn unpack_vmlinux(package: &Package, scratch: &Path) -> PathBuf {
+    let image = fs::read(vmlinuz(package)).expect("a vmlinuz");
+    let word = |at: usize| u32::from_le_bytes(image[at..at + 4].try_into().expect("4 bytes")) as usize;
+    let setup_sectors = usize::from(image[0x1f1]);
+    let (offset_bytes, length_bytes) = (word(0x248), word(0x24c));
+    let payload = &image[(setup_sectors + 1) * 512 + offset_bytes..][..length_bytes];
+    let packed = scratch.join("vmlinux.xz");
+    fs::write(&packed, payload).expect("a payload written");
+    // Behind the stream stands its unpacked length.
+    must(Command::new("xz").args(["-d", "--single-stream"]).arg(&packed));
+    scratch.join("vmlinux")
 }
 
 /// The modules of Debian's 6.1, those for tests among them, and its image.
 #[must_use]
 pub fn debian_with_modules() -> (PathBuf, Vec<PathBuf>) {
     let package = package("linux-image-6.1.0-", "-amd64");
-    let image = entry(&package.folder.join("boot"), "vmlinuz").expect("a vmlinuz in the package");
-    (image, files_below(&package.folder.join("lib/modules"), "ko"))
+    (vmlinuz(&package), files_below(&package.folder.join("lib/modules"), "ko"))
 }

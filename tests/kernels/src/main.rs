@@ -1,54 +1,59 @@
-//! Kernels nobody here wrote, and the tests that they carry.
+//! Writes docs/kernels.md and docs/kernel-tests.md.
 //!
 //! ```text
-//! cargo build --release && cargo run --release -p kernels -- boot           every kernel; writes docs/kernels.md
-//! cargo run --release -p kernels -- boot debian-6.1-rt                      its row only
-//! cargo run --release -p kernels -- tests                                   writes docs/kernel-tests.md
+//! cargo build --release && cargo run --release -p kernels -- boot           every kernel, for docs/kernels.md
+//! cargo run --release -p kernels -- boot debian-6.1-rt xen-multiboot2       their rows only
+//! cargo run --release -p kernels -- smp                                     seeds and numbers of vCPUs, in the same page
+//! cargo run --release -p kernels -- tests                                   docs/kernel-tests.md
 //! cargo run --release -p kernels -- tests page                              the same from the runs that are there
 //! ```
 //!
-//! Kernels are fetched into target/ by the host's package managers: about 500 MB for all.
+//! Kernels are fetched into target/ by the host's package managers: about 300 MB for all.
 #![forbid(unsafe_code)]
 
-mod boots;
-mod initrd;
-mod list;
-mod own_tests;
-mod selftests;
-mod sources;
-mod table;
-
-use list::{KERNELS, Kernel};
+use kernels::list::{KERNELS, Kernel, SCHEDULES};
+use kernels::others::{OTHERS, Other};
+use kernels::{boots, others, own_tests, table};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: kernels boot [--vkernel FILE] [--lockstep MILLIONS] [KERNEL]... | tests [--vkernel FILE] [here|tcg|page]...";
+const USAGE: &str = "usage: kernels boot [--vkernel FILE] [--lockstep MILLIONS] [KERNEL]... | smp [--vkernel FILE] | tests [--vkernel FILE] [here|tcg|page]...";
 
 /// The reference executes a few million instructions a second.
 const LOCKSTEP_COUNTS: u64 = 200_000_000;
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Command {
+    Boot,
+    Smp,
+    Tests,
+}
+
 struct Options {
-    tests: bool,
+    command: Command,
     vkernel: PathBuf,
     lockstep_counts: u64,
     kernels: Vec<Kernel>,
+    others: Vec<Other>,
     /// Of the tests; all if there is none.
     parts: Vec<String>,
 }
 
 impl Options {
     fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
-        let tests = match words.next().as_deref() {
-            Some("boot") => false,
-            Some("tests") => true,
+        let command = match words.next().as_deref() {
+            Some("boot") => Command::Boot,
+            Some("smp") => Command::Smp,
+            Some("tests") => Command::Tests,
             _ => return Err(USAGE.to_owned()),
         };
         let beside = std::env::current_exe().map_err(|error| error.to_string())?.with_file_name("vkernel");
         let mut options = Options {
-            tests,
+            command,
             vkernel: beside,
             lockstep_counts: LOCKSTEP_COUNTS,
             kernels: vec![],
+            others: vec![],
             parts: vec![],
         };
         while let Some(word) = words.next() {
@@ -59,37 +64,72 @@ impl Options {
                     let millions: u64 = value()?.parse().map_err(|_| USAGE.to_owned())?;
                     options.lockstep_counts = millions * 1_000_000;
                 }
-                part if tests && own_tests::PARTS.contains(&part) => options.parts.push(word),
-                name => options.kernels.push(named(name)?),
+                part if command == Command::Tests && own_tests::PARTS.contains(&part) => {
+                    options.parts.push(word);
+                }
+                name if command == Command::Boot => options.add(name)?,
+                _ => return Err(format!("{word}: no such option\n{USAGE}")),
             }
         }
-        if options.kernels.is_empty() {
+        if options.kernels.is_empty() && options.others.is_empty() {
             options.kernels = KERNELS.to_vec();
+            options.others = OTHERS.to_vec();
         }
         Ok(options)
     }
+
+    fn add(&mut self, name: &str) -> Result<(), String> {
+        if let Some(kernel) = KERNELS.iter().find(|kernel| kernel.name == name) {
+            self.kernels.push(*kernel);
+        } else if let Some(other) = OTHERS.iter().find(|other| other.name == name) {
+            self.others.push(*other);
+        } else {
+            let names: Vec<&str> = KERNELS
+                .iter()
+                .map(|kernel| kernel.name)
+                .chain(OTHERS.iter().map(|other| other.name))
+                .collect();
+            return Err(format!(
+                "{name}: no such kernel or option; the kernels are {}\n{USAGE}",
+                names.join(" ")
+            ));
+        }
+        Ok(())
+    }
 }
 
-fn named(name: &str) -> Result<Kernel, String> {
-    let names = || KERNELS.map(|kernel| kernel.name).join(" ");
-    let found = KERNELS.iter().find(|kernel| kernel.name == name).copied();
-    found.ok_or_else(|| format!("{name}: no such kernel or option; the kernels are {}\n{USAGE}", names()))
+/// Writes a row, or says what went wrong; says whether all is well.
+fn settle(name: &str, row: Result<table::Row, String>) -> bool {
+    match row {
+        Ok(row) => {
+            println!("{}", row.line());
+            table::update(&row);
+            true
+        }
+        Err(error) => {
+            println!("{name}: {error}");
+            false
+        }
+    }
 }
 
 /// Boots what was asked for; says whether all went well. A row is written as soon as it is there.
 fn boot(options: &Options) -> bool {
     let mut well = true;
+    for other in &options.others {
+        well &= settle(other.name, others::boot(&options.vkernel, other));
+    }
     for kernel in &options.kernels {
-        match boots::boot(&options.vkernel, kernel, options.lockstep_counts) {
-            Ok(row) => {
-                println!("{}: {row:?}", kernel.name);
-                table::update(&[row]);
-            }
-            Err(error) => {
-                println!("{}: {error}", kernel.name);
-                well = false;
-            }
-        }
+        well &= settle(kernel.name, boots::boot(&options.vkernel, kernel, options.lockstep_counts));
+    }
+    well
+}
+
+fn smp(options: &Options) -> bool {
+    let mut well = true;
+    for kernel in SCHEDULES {
+        let name = format!("{} {}", kernel.name, kernel.machine());
+        well &= settle(&name, boots::boot_scheduled(&options.vkernel, &kernel));
     }
     well
 }
@@ -102,10 +142,12 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let well = if options.tests {
-        own_tests::run(&options.vkernel, &options.parts).map_err(|error| println!("{error}")).is_ok()
-    } else {
-        boot(&options)
+    let well = match options.command {
+        Command::Boot => boot(&options),
+        Command::Smp => smp(&options),
+        Command::Tests => {
+            own_tests::run(&options.vkernel, &options.parts).map_err(|error| println!("{error}")).is_ok()
+        }
     };
     if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,34 +1,30 @@
-//! docs/kernels.md: a row for each kernel that was booted. Rows of kernels that were not booted this time stay.
+//! docs/kernels.md: its tables, a row for each run. Rows of runs that were not made this time stay.
 
-use crate::list::KERNELS;
+use crate::list::{KERNELS, SCHEDULES};
+use crate::others::OTHERS;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
-/// What came of one kernel.
+/// A row, as its cells. The first is its key in the page.
 #[derive(Clone, Debug)]
-pub struct Row {
-    /// Its name in the list.
-    pub name: String,
-    /// What `uname -r` said.
-    pub release: String,
-    /// How it was entered.
-    pub protocol: String,
-    /// The options of its machine.
-    pub machine: String,
-    /// Counts from power-on to power-off.
-    pub instructions: u64,
-    /// Guest time of the power-off.
-    pub guest_time: String,
-    /// The recording without images.
-    pub trace_bytes: u64,
-    /// For how long the engines were compared as they went.
-    pub lockstep_counts: u64,
-    /// What is special about it.
-    pub remark: String,
+pub struct Row(pub Vec<String>);
+
+impl Row {
+    /// As it stands in the page.
+    #[must_use]
+    pub fn line(&self) -> String {
+        format!("| {} |", self.0.join(" | "))
+    }
 }
 
-const HEAD: &str = "# Kernels that boot
+/// Instructions as the tables have them.
+#[must_use]
+pub fn giga(instructions: u64) -> String {
+    format!("{:.2} G", instructions as f64 / 1e9)
+}
+
+const KERNELS_HEAD: &str = "# Kernels that boot
 
 Kernels that nobody here wrote, each booted from its first instruction to its power-off on the engine `interp`, with a busybox initrd (tests/kernels/guest) that
 keeps all vCPUs busy with each other (TLB shootdowns, memory barriers by IPI, spinning with and without PAUSE, a futex, migrations), runs busy processes, and
@@ -47,38 +43,51 @@ rows anew. The trace is without its images, which the store keeps once; it is no
 |---|---|---|---|---:|---:|---:|---:|---|
 ";
 
-/// Where the table is.
+const SCHEDULES_HEAD: &str = "
+## Schedules
+
+The same initrd under other seeds and numbers of vCPUs, booted to power-off by `cargo run --release -p kernels -- smp`. A row is written only if the first two
+points above hold: whatever the schedule, no watchdog complains.
+
+| kernel and machine | instructions to power-off | guest time |
+|---|---:|---:|
+";
+
+const OTHERS_HEAD: &str = "
+## Other kernels and protocols
+
+Each is recorded on `interp`, on `reference` and in lockstep, and each of the three recordings is replayed on all three. All consoles, statuses and final digests
+are equal, and the console is as the last column says: the file there holds all of it. MODULE is a file of the 5 bytes \"hello\". Made by `kernels -- boot` too.
+
+| kernel | from | protocol | options | ended by | instructions | trace bytes | console |
+|---|---|---|---|---|---:|---:|---|
+";
+
+/// Where the tables are.
 fn path() -> PathBuf {
     harness::root().join("docs/kernels.md")
 }
 
-fn printed(row: &Row) -> String {
-    format!(
-        "| {} | {} | {} | `{}` | {:.2} G | {} | {} | {} M | {} |",
-        row.name,
-        row.release,
-        row.protocol,
-        row.machine,
-        row.instructions as f64 / 1e9,
-        row.guest_time,
-        row.trace_bytes,
-        row.lockstep_counts / 1_000_000,
-        row.remark
-    )
-}
-
-/// Puts `rows` into the table.
+/// Puts `row` into its table.
 ///
 /// # Panics
 /// If docs/ cannot be written.
-pub fn update(rows: &[Row]) {
+pub fn update(row: &Row) {
     let old = fs::read_to_string(path()).unwrap_or_default();
-    let mut page = HEAD.to_owned();
-    for kernel in &KERNELS {
-        let kept = old.lines().find(|line| line.starts_with(&format!("| {} |", kernel.name)));
-        let row = rows.iter().find(|row| row.name == kernel.name).map(printed);
-        if let Some(line) = row.or_else(|| kept.map(str::to_owned)) {
-            writeln!(page, "{line}").expect("a String");
+    let sections: [(&str, Vec<String>); 3] = [
+        (KERNELS_HEAD, KERNELS.iter().map(|kernel| kernel.name.to_owned()).collect()),
+        (SCHEDULES_HEAD, SCHEDULES.iter().map(|kernel| kernel.named_machine()).collect()),
+        (OTHERS_HEAD, OTHERS.iter().map(|other| other.name.to_owned()).collect()),
+    ];
+    let mut page = String::new();
+    for (head, keys) in sections {
+        page.push_str(head);
+        for key in keys {
+            let kept = old.lines().find(|line| line.starts_with(&format!("| {key} |")));
+            let line = if row.0[0] == key { Some(row.line()) } else { kept.map(str::to_owned) };
+            if let Some(line) = line {
+                writeln!(page, "{line}").expect("a String");
+            }
         }
     }
     fs::write(path(), page).expect("docs/kernels.md written");

@@ -55,6 +55,11 @@ impl Dice {
     }
 }
 
+/// Dice for something else that goes on meanwhile.
+pub fn next(dice: &mut Dice) -> Dice {
+    Dice::new(dice.below(u64::MAX))
+}
+
 /// Stops and continues one process until it is told that the process is over.
 pub struct Disturber {
     /// Held while a signal is sent, and while the process is reaped: a number that was reaped may be another's.

@@ -3,12 +3,15 @@
 //! ```text
 //! cargo build --release && cargo run --release -p soak                    every scenario, 20 rounds
 //! cargo run --release -p soak -- replays --rounds 5 crash hang            some of it
+//! cargo run --release -p soak -- kernels --replays 1000                   every kernel of docs/kernels.md
 //! cargo run --release -p soak -- lockstep                                 Debian on both engines side by side, to power-off
 //! ```
 //!
 //! `replays` records each scenario of [`scenarios`] anew in every round and replays it, while other processes keep
 //! all processors busy and the recording and the replaying process are stopped and continued at random moments. The
-//! console's bytes, the status and every landmark and digest must be the same. `lockstep` needs about ten minutes of
+//! console's bytes, the status and every landmark and digest must be the same. `kernels` records each kernel of
+//! docs/kernels.md twice, for `--millions` instructions in the mean, and makes `--replays` replays of these, `--jobs` at
+//! a time, which also differ in priority and in the sizes of the interpreter's caches. `lockstep` needs about ten minutes of
 //! an idle processor for each number of vCPUs.
 //!
 //! The first thing that goes wrong ends the soak; the recording is kept, and the commands that made it are printed.
@@ -16,20 +19,27 @@
 
 mod disturbance;
 mod lockstep;
+mod many_kernels;
 mod replays;
 mod scenarios;
 
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: soak [replays|lockstep] [--vkernel FILE] [--rounds N] [--busy N] [--seed N] [-n VCPUS] [SCENARIO]...";
+const USAGE: &str = "usage: soak [replays|kernels|lockstep] [--vkernel FILE] [--busy N] [--seed N]\n\
+    replays: [--rounds N] [SCENARIO]...   kernels: [--replays N] [--jobs N] [--millions N]   lockstep: [-n VCPUS]";
 
 /// What is soaked, and how.
 #[derive(Debug)]
 struct Options {
-    lockstep: bool,
+    what: fn(&Options),
     vkernel: PathBuf,
     rounds: u32,
+    /// For kernels: how many in all, how many side by side, and their mean length in millions of instructions.
+    replays: u32,
+    jobs: usize,
+    millions: u64,
     busy: usize,
     seed: u64,
     /// For lockstep: only with so many vCPUs.
@@ -42,9 +52,12 @@ impl Options {
         let beside = std::env::current_exe().map_err(|error| error.to_string())?.with_file_name("vkernel");
         let busy = std::thread::available_parallelism().map_or(2, usize::from);
         let mut options = Options {
-            lockstep: false,
+            what: replays::soak,
             vkernel: beside,
             rounds: 20,
+            replays: 1000,
+            jobs: 2,
+            millions: 200,
             busy,
             seed: 1,
             vcpus: None,
@@ -53,10 +66,14 @@ impl Options {
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| format!("{word} needs a value\n{USAGE}"));
             match word.as_str() {
-                "replays" => options.lockstep = false,
-                "lockstep" => options.lockstep = true,
+                "replays" => options.what = replays::soak,
+                "kernels" => options.what = many_kernels::soak,
+                "lockstep" => options.what = lockstep::soak,
                 "--vkernel" => options.vkernel = value()?.into(),
                 "--rounds" => options.rounds = number(&value()?)?,
+                "--replays" => options.replays = number(&value()?)?,
+                "--jobs" => options.jobs = number::<NonZero<usize>>(&value()?)?.get(),
+                "--millions" => options.millions = number::<NonZero<u64>>(&value()?)?.get(),
                 "--busy" => options.busy = number(&value()?)?,
                 "--seed" => options.seed = number(&value()?)?,
                 "-n" => options.vcpus = Some(number(&value()?)?),
@@ -82,8 +99,7 @@ fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
 
 fn main() -> ExitCode {
     match Options::parse(std::env::args().skip(1)) {
-        Ok(options) if options.lockstep => lockstep::soak(&options),
-        Ok(options) => replays::soak(&options),
+        Ok(options) => (options.what)(&options),
         Err(message) => {
             eprintln!("{message}");
             return ExitCode::from(2);

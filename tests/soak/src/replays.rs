@@ -1,7 +1,7 @@
 //! Recording and replaying on a busy host, again and again.
 
 use crate::Options;
-use crate::disturbance::{Dice, Disturber, Load};
+use crate::disturbance::{Dice, Disturber, Load, next};
 use crate::scenarios::{NAMES, Scenario, scenario};
 use harness::{Run, Typing, Vkernel, reported_icount};
 use std::time::{Duration, Instant};
@@ -70,8 +70,4 @@ fn record(vkernel: &Vkernel, scenario: &Scenario, dice: &mut Dice) -> (Run, u32)
     let disturber = Disturber::start(session.pid(), next(dice));
     session.follow(scenario.steps);
     disturber.finish(session)
-}
-
-fn next(dice: &mut Dice) -> Dice {
-    Dice::new(dice.below(u64::MAX))
 }

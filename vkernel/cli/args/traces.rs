@@ -1,9 +1,10 @@
 //! The options of the subcommands that work with recordings.
 
 use super::boot::{Engine, engine};
-use super::values::{integer, place, processors};
+use super::values::{cache_limits, integer, place, processors};
 use boundary::{Mark, Topology};
 use clap::{ArgAction, Args, Subcommand, ValueHint};
+use machine::CacheLimits;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -27,6 +28,13 @@ pub struct ReplayArgs {
     /// How to execute; every engine replays what any engine recorded
     #[arg(long, value_name = "ENGINE", default_value = "interp", value_parser = engine())]
     pub engine: Engine,
+
+    /// Remember no more than this while executing, for tests
+    ///
+    /// The interpreter keeps at most so many decoded operations, and of each vCPU so many translations of pages. Less
+    /// is slower, and a replay is the same whatever these are.
+    #[arg(long, value_name = "OPERATIONS:TRANSLATIONS", value_parser = cache_limits)]
+    pub cache_limits: Option<CacheLimits>,
 
     /// A file with the kernel's symbols, usually its vmlinux; may be repeated
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]

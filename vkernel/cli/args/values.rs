@@ -2,6 +2,7 @@
 //! what would be right.
 
 use boundary::{Icount, Mark, Topology, VirtualTime};
+use machine::CacheLimits;
 use std::num::IntErrorKind;
 
 const MIB: u64 = 1 << 20;
@@ -87,6 +88,20 @@ pub fn integer(text: &str) -> Result<u64, String> {
 /// A 32-bit [`integer`].
 pub fn integer32(text: &str) -> Result<u32, String> {
     u32::try_from(integer(text)?).map_err(|_| format!("{text} does not fit into 32 bits"))
+}
+
+/// `--cache-limits OPERATIONS:TRANSLATIONS`.
+pub fn cache_limits(text: &str) -> Result<CacheLimits, String> {
+    let least = CacheLimits::LEAST;
+    let (operations, translations) = text.split_once(':').ok_or("it is OPERATIONS:TRANSLATIONS")?;
+    let part = |part: &str, least: usize| {
+        let number = usize::try_from(integer(part)?).map_err(|error| error.to_string())?;
+        if number < least { Err(format!("{number} is too few: at least {least}")) } else { Ok(number) }
+    };
+    Ok(CacheLimits {
+        operations: part(operations, least.operations)?,
+        translations: part(translations, least.translations)?,
+    })
 }
 
 /// `-n ncpus[:lbits[:cbits]]`. Without lbits a core has one thread; without cbits all cores are in one package.
@@ -289,6 +304,14 @@ mod tests {
                 && control_character("").is_err()
                 && control_character("1").is_err()
         );
+    }
+
+    #[test]
+    fn cache_limits_leave_room_for_an_instruction() {
+        assert_eq!(cache_limits("4096:64"), Ok(CacheLimits { operations: 4096, translations: 64 }));
+        for text in ["", "4096", "4096:", "1:64", "4096:1", "4096:64:1", "-1:64"] {
+            assert!(cache_limits(text).is_err(), "{text}");
+        }
     }
 
     #[test]

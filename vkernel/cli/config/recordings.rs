@@ -9,6 +9,7 @@ use crate::other_model;
 use anyhow::{Context, Result};
 use boundary::{Media, Role};
 use ddb_shell::debugger::place::Place;
+use machine::CacheLimits;
 use recorder::{
     Attachment, AttachmentKind, ImageSet, Store, StoreError, StoreRoot, TraceError, TraceReader,
     gather_images,
@@ -27,6 +28,8 @@ pub struct ReplayConfig {
     pub images: ImageSet,
     /// How to execute.
     pub engine: Engine,
+    /// How much the engine may remember, if not as much as it likes.
+    pub cache_limits: Option<CacheLimits>,
     /// Files of symbols; each is there and can be read.
     pub symbols: Vec<PathBuf>,
 }
@@ -243,7 +246,13 @@ pub fn open_replay(arguments: ReplayArgs) -> Result<ReplayConfig> {
     other_model::hand_over(&reader, store.as_ref(), arguments.trust_executable)?;
     let images = gather(&reader, store.as_ref(), &arguments.images)?;
     super::files::check_symbols(&arguments.symbols)?;
-    Ok(ReplayConfig { reader, images, engine: arguments.engine, symbols: arguments.symbols })
+    Ok(ReplayConfig {
+        reader,
+        images,
+        engine: arguments.engine,
+        cache_limits: arguments.cache_limits,
+        symbols: arguments.symbols,
+    })
 }
 
 fn gather(reader: &TraceReader, store: Option<&Store>, images: &ImageArgs) -> Result<ImageSet> {

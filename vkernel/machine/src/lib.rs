@@ -24,7 +24,7 @@ pub mod system;
 pub mod tlb;
 
 pub use describe::power_on;
-pub use engine::EngineKind;
+pub use engine::{CacheLimits, EngineKind};
 pub use lockstep::Mismatch;
 pub use machine::{Event, Exit, Interrupt, Machine};
 pub use peek::{PeekError, WalkStep};

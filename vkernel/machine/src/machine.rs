@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::cpu::core::Core;
 use crate::cpu::state::{Activity, Shadow, Vcpu, rflags};
 use crate::cpu::system;
-use crate::engine::{self, Engine, EngineKind};
+use crate::engine::{self, CacheLimits, Engine, EngineKind};
 use crate::lockstep::{Mismatch, Shadow as LockstepShadow};
 use crate::mem::Memory;
 use crate::platform::firmware::firmware_tables;
@@ -161,8 +161,9 @@ impl Machine {
         let now = self.sys.now();
         let icount = self.sys.icount;
         let power_on = self.sys.power_on.clone();
-        let platform = std::mem::replace(&mut self.sys, System::new(&power_on)).platform;
-        self.sys.platform = platform;
+        let old = std::mem::replace(&mut self.sys, System::new(&power_on));
+        self.sys.tlbs.keep_at_most(old.tlbs.limit());
+        self.sys.platform = old.platform;
         self.sys.platform.reset();
         self.sys.icount = icount;
         self.sys.clock = Clock::restarted(icount, now);
@@ -199,6 +200,12 @@ impl Machine {
     #[must_use]
     pub fn system(&self) -> &System {
         &self.sys
+    }
+
+    /// Remembers no more than this while executing. Nothing of it shows in the guest.
+    pub fn limit_caches(&mut self, limits: CacheLimits) {
+        self.engine.keep_at_most(limits.operations.max(CacheLimits::LEAST.operations));
+        self.sys.tlbs.keep_at_most(limits.translations.max(CacheLimits::LEAST.translations));
     }
 
     /// Touches all of RAM, so that the host backs it before the guest runs.

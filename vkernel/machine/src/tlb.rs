@@ -46,11 +46,20 @@ pub struct Tlb {
     entries: Box<[[[Entry; SLOTS]; 3]; 2]>,
     /// Some upper-half entry is not global and must go when CR3 is loaded.
     upper_not_global: bool,
+    /// Insertions since everything was emptied: no fewer than there are entries.
+    inserted: usize,
+    /// Entries kept at most.
+    limit: usize,
 }
 
 impl Default for Tlb {
     fn default() -> Tlb {
-        Tlb { entries: Box::new([[[NO_ENTRY; SLOTS]; 3]; 2]), upper_not_global: false }
+        Tlb {
+            entries: Box::new([[[NO_ENTRY; SLOTS]; 3]; 2]),
+            upper_not_global: false,
+            inserted: 0,
+            limit: usize::MAX,
+        }
     }
 }
 
@@ -74,6 +83,10 @@ impl Tlb {
 
     /// Caches that the page of `laddr` lies at RAM offset `offset`.
     pub fn insert(&mut self, kind: Kind, user: bool, laddr: u64, offset: usize, global: bool) {
+        if self.inserted >= self.limit {
+            self.evict_all();
+        }
+        self.inserted += 1;
         let entry = &mut self.entries[usize::from(user)][kind as usize][slot(laddr)];
         *entry = Entry { page: laddr & PAGE_MASK, offset: offset & !(PAGE_BYTES - 1) };
         self.upper_not_global |= !global && laddr >> 63 != 0;
@@ -83,6 +96,7 @@ impl Tlb {
     pub fn evict_all(&mut self) {
         self.entries.iter_mut().flatten().for_each(|entries| entries.fill(NO_ENTRY));
         self.upper_not_global = false;
+        self.inserted = 0;
     }
 
     /// CR3 was loaded: empties all but global translations of the upper half.
@@ -154,6 +168,22 @@ impl Tlbs {
             .enumerate()
             .filter(|(vcpu, _)| *vcpu != running)
             .for_each(|(_, tlb)| evict(tlb));
+    }
+
+    /// Keeps at most so many translations of each vCPU from now on.
+    pub fn keep_at_most(&mut self, translations: usize) {
+        let keep = |tlb: &mut Tlb| {
+            tlb.evict_all();
+            tlb.limit = translations;
+        };
+        // The spare too: `switch` moves it.
+        self.parked.iter_mut().chain([&mut self.current]).for_each(keep);
+    }
+
+    /// How many are kept at most.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.current.limit
     }
 
     /// Empties all caches of all vCPUs.

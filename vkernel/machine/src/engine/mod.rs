@@ -9,6 +9,22 @@ use crate::system::System;
 use interp::lazy::Lazy;
 use interp::memory::Miss;
 
+/// How much is remembered while executing. It decides how fast the machine is, and never what the guest sees; small
+/// limits are for tests that show so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheLimits {
+    /// Decoded operations that the interpreter keeps.
+    pub operations: usize,
+    /// Translations that each vCPU keeps.
+    pub translations: usize,
+}
+
+impl CacheLimits {
+    /// With less some instruction could not be executed at all: a block has to fit, and all pages that an instruction
+    /// touches.
+    pub const LEAST: CacheLimits = CacheLimits { operations: interp::MAX_OPS, translations: 16 };
+}
+
 /// A way to execute instructions. All engines give the same machine, bit for bit; `reference` is the
 /// specification.
 pub trait Engine: Send + std::fmt::Debug {
@@ -21,6 +37,9 @@ pub trait Engine: Send + std::fmt::Debug {
 
     /// Drops everything derived from guest state: it was replaced as a whole.
     fn forget(&mut self);
+
+    /// Keeps at most so many decoded operations from now on, at least those of a block.
+    fn keep_at_most(&mut self, operations: usize);
 }
 
 /// Which engine executes.

@@ -37,6 +37,8 @@ impl Engine for Reference {
     fn forget_code_at(&mut self, _addresses: &[u64]) {}
 
     fn forget(&mut self) {}
+
+    fn keep_at_most(&mut self, _operations: usize) {}
 }
 
 /// Executes one instruction, or delivers the exception it raises, or the debug trap of the one before: one

@@ -189,6 +189,7 @@ impl Platform {
                 }
             }
         }
+        self.type_unheard(at.now);
         self.sync();
     }
 
@@ -224,6 +225,7 @@ impl Platform {
             self.mirror.before_memory_write(at.now, &self.vga, offset as usize, &mut self.outputs);
             self.vga.memory_write(offset as usize, size, value);
         }
+        self.type_unheard(at.now);
         self.refresh_deadline();
     }
 
@@ -394,7 +396,10 @@ impl Platform {
         match port {
             0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => self.interrupts.port_read(port),
             0x40..=0x43 | 0x61 | 0x70 | 0x71 => self.timers.port_read(at, port, &mut self.interrupts),
-            i8042::DATA | i8042::COMMAND => self.keyboard.read(at.now, port),
+            i8042::DATA | i8042::COMMAND => {
+                self.type_on_keyboard(at.now);
+                self.keyboard.read(at.now, port)
+            }
             COM1..=0x3ff => self.uart.read(at.now, port - COM1),
             PM_TIMER..=0x60b => self.timers.pm_timer(at.now).to_le_bytes()[usize::from(port - PM_TIMER)],
             fw_cfg::DATA => self.fw_cfg.read_data(),
@@ -475,8 +480,15 @@ impl Platform {
     }
 
     /// A guest whose console is the screen is typed to on the keyboard, unless it has ever listened to the
-    /// serial port.
+    /// serial port; and not before it listens to the keyboard, by its interrupt or by polling, for a kernel may
+    /// begin on the screen and go on with the serial port.
     fn type_unheard(&mut self, now: VirtualTime) {
+        if self.interrupts.hears(i8042::KEYBOARD_IRQ) {
+            self.type_on_keyboard(now);
+        }
+    }
+
+    fn type_on_keyboard(&mut self, now: VirtualTime) {
         if self.mirror.is_console() {
             self.keyboard.type_characters(now, &self.uart.take_unheard());
         }

@@ -166,6 +166,34 @@ fn a_guest_with_screen_and_keyboard_only_is_typed_to_on_the_keyboard() {
 }
 
 #[test]
+fn what_was_typed_waits_for_a_guest_that_begins_on_the_screen_and_goes_on_with_the_serial_port() {
+    let mut platform = platform();
+    platform.console_input(AT.now, b"hi");
+    platform.mmio_write(AT, layout::VGA_TEXT, 2, 0x073f);
+    platform.advance(AT.now.plus(100_000_000));
+    let at = Access { now: AT.now.plus(100_000_000), ..AT };
+    platform.port_write(at, COM1, 1, u32::from(b'.'));
+    platform.port_write(at, 0x21, 1, 0);
+    platform.port_write(at, COM1 + 2, 1, 0x01);
+    platform.port_write(at, COM1 + 1, 1, 0x01);
+    platform.advance(at.now.plus(1_000_000));
+    assert_eq!([0; 2].map(|_| platform.port_read(at, COM1, 1)), [0x68, 0x69]);
+}
+
+#[test]
+fn a_guest_on_the_screen_that_unmasks_the_keyboard_is_typed_to() {
+    let mut platform = platform();
+    platform.console_input(AT.now, b"y");
+    platform.mmio_write(AT, layout::VGA_TEXT, 2, 0x073f);
+    platform.advance(AT.now.plus(100_000_000));
+    assert_eq!(platform.next_deadline().filter(|at| at.0 < 200_000_000), None);
+    let at = Access { now: AT.now.plus(100_000_000), ..AT };
+    platform.port_write(at, 0x21, 1, 0xfd);
+    platform.advance(at.now.plus(100_000_000));
+    assert_eq!(platform.port_read(at, 0x60, 1), 0x15);
+}
+
+#[test]
 fn fw_cfg_tells_the_window_size() {
     let mut platform = platform();
     platform.window_size(100, 30);

@@ -211,6 +211,12 @@ impl Interrupts {
         value
     }
 
+    /// Whether the guest wants interrupts of an ISA line, other than 0, from the PIC or the I/O APIC.
+    #[must_use]
+    pub fn hears(&self, irq: u8) -> bool {
+        !self.pic.is_masked(irq) || !self.ioapic.is_masked(irq)
+    }
+
     /// Writes a PIC port.
     pub fn port_write(&mut self, port: u16, value: u8) {
         self.pic.write(port, value);

@@ -52,6 +52,12 @@ impl IoApic {
         }
     }
 
+    /// Whether the guest has masked a pin.
+    #[must_use]
+    pub fn is_masked(&self, pin: u8) -> bool {
+        self.entries[usize::from(pin)] & MASKED != 0
+    }
+
     /// Drives a pin; the message to send, if that makes one.
     pub fn set_pin(&mut self, pin: u8, level: bool, source: Source) -> Option<Message> {
         if pin >= PINS {

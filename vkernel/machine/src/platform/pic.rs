@@ -257,6 +257,13 @@ impl Pic {
         }
     }
 
+    /// Whether the guest has masked an IRQ.
+    #[must_use]
+    pub fn is_masked(&self, irq: u8) -> bool {
+        let (chip, input) = if irq < 8 { (&self.master, irq) } else { (&self.slave, irq - 8) };
+        chip.mask >> input & 1 != 0
+    }
+
     /// Level of INTR, the output of the master.
     #[must_use]
     pub fn interrupt(&self) -> bool {

@@ -13,7 +13,7 @@ use iced_x86::Instruction;
 
 /// Operations in a block at most. Small, so that a budget ends within few blocks.
 pub const MAX_OPS: usize = 48;
-/// Operations kept at most: 72 MiB of them, with their instructions.
+/// Operations kept at most, if nobody asks for less: 72 MiB of them, with their instructions.
 const MAX_CACHED_OPS: usize = 1 << 20;
 /// Ends a list.
 const NONE: u32 = u32::MAX;
@@ -75,6 +75,8 @@ pub struct BlockCache {
     jumps: Box<[Block]>,
     /// How many blocks were built, for statistics.
     pub built: u64,
+    /// Operations kept at most.
+    max_ops: usize,
 }
 
 impl Default for BlockCache {
@@ -86,6 +88,7 @@ impl Default for BlockCache {
             pages: Vec::new(),
             jumps: vec![NO_BLOCK; JUMP_SLOTS].into_boxed_slice(),
             built: 0,
+            max_ops: MAX_CACHED_OPS,
         }
     }
 }
@@ -141,7 +144,7 @@ impl BlockCache {
 
     /// Whether so much is cached that all should be dropped.
     pub fn is_full(&self) -> bool {
-        self.ops.len() + MAX_OPS > MAX_CACHED_OPS
+        self.ops.len() + MAX_OPS > self.max_ops
     }
 
     /// Caches a block, which is not empty.
@@ -187,6 +190,12 @@ impl BlockCache {
 
     /// Drops all blocks.
     pub fn clear(&mut self) {
-        *self = BlockCache { built: self.built, ..BlockCache::default() };
+        *self = BlockCache { built: self.built, max_ops: self.max_ops, ..BlockCache::default() };
+    }
+
+    /// Keeps at most `operations` from now on, and at least a block.
+    pub fn keep_at_most(&mut self, operations: usize) {
+        self.max_ops = operations.clamp(MAX_OPS, MAX_CACHED_OPS);
+        self.clear();
     }
 }

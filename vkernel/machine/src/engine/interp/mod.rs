@@ -24,6 +24,7 @@ use crate::cpu::state::{CS, Mode, Vcpu};
 use crate::cpu::system;
 use crate::system::System;
 use crate::tlb::Kind;
+pub use block::MAX_OPS;
 use block::{Block, BlockCache, ModeKey};
 use op::{Flow, Op, Out};
 
@@ -60,6 +61,10 @@ impl Engine for Interp {
 
     fn forget(&mut self) {
         self.cache.clear();
+    }
+
+    fn keep_at_most(&mut self, operations: usize) {
+        self.cache.keep_at_most(operations);
     }
 }
 
