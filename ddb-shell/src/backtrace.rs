@@ -166,7 +166,10 @@ impl Walk<'_, '_> {
     /// the second where registers were saved.
     fn described_caller(&self, last: &Frame) -> (Unwound, Found, bool) {
         let of_file = self.symbols.unwind(last.place(), &last.registers, self.memory);
-        let Some(orc) = &self.orc else { return (of_file, Found::CallFrameInformation, false) };
+        // Generated code is not in the tables, though some entry lies before it.
+        let Some(orc) = self.orc.as_ref().filter(|_| self.symbols.is_code(last.place())) else {
+            return (of_file, Found::CallFrameInformation, false);
+        };
         let module = self.symbols.module_at(last.place()).and_then(|module| module.orc());
         let (of_orc, is_interrupted) = orc.unwind(last.place(), module, &last.registers, self.memory);
         match (of_orc, of_file) {

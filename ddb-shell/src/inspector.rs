@@ -3,9 +3,10 @@
 //! Serves a live run (as [`replay::Inspector`]) and a replay, so that both say the same of a failure.
 
 use crate::fault::Fault;
-use crate::kernel::printk;
+use crate::kernel::{KernelIdentity, kernel_identity, kernel_memory, printk};
+use crate::memory::VcpuMemory;
 use crate::report::{Scene, failing_vcpu};
-use crate::symbols::{Function, Symbols};
+use crate::symbols::{Function, LineInfo, OtherBuild, Symbols};
 use boundary::Mark;
 use machine::Machine;
 use machine::cpu::state::{Activity, Mode, RDI, Vcpu};
@@ -27,6 +28,9 @@ const KERNEL_SPACE: u64 = 0xffff_8000_0000_0000;
 /// The longest reason that is read from a format string.
 const REASON_BYTES: usize = 160;
 
+/// Gives the debug information that may belong to a build.
+type FindDebugFiles<'a> = dyn Fn(&KernelIdentity) -> Vec<Symbols<'a>> + 'a;
+
 /// Looks at one guest.
 pub struct GuestInspector<'a> {
     /// The symbols of the kernel's image or of `--symbols`, if it has any.
@@ -34,6 +38,10 @@ pub struct GuestInspector<'a> {
     /// Where warnings are failures, they are worth a stop.
     stops_at_warnings: bool,
     is_linux: bool,
+    /// Finds separate debug information of a kernel.
+    debug_files: Option<Box<FindDebugFiles<'a>>>,
+    /// Why that of the image was not used.
+    refused: Option<OtherBuild>,
     symbols: Symbols<'a>,
     console: VecDeque<u8>,
     scenes: Vec<(Mark, Scene)>,
@@ -54,12 +62,30 @@ impl<'a> GuestInspector<'a> {
             image: Box::new(image),
             stops_at_warnings,
             is_linux,
+            debug_files: None,
+            refused: None,
             symbols: Symbols::none(),
             console: VecDeque::new(),
             scenes: Vec::new(),
             fault: None,
             faults: VecDeque::new(),
         }
+    }
+
+    /// The same, with separate debug information for a Linux that has none of its own: `find` gives what may be it, for a
+    /// build. Of several the first with the running kernel's build id is taken.
+    #[must_use]
+    pub fn with_debug_files(
+        self,
+        find: impl Fn(&KernelIdentity) -> Vec<Symbols<'a>> + 'a,
+    ) -> GuestInspector<'a> {
+        GuestInspector { debug_files: Some(Box::new(find)), ..self }
+    }
+
+    /// Why debug information that was given or found is not used.
+    #[must_use]
+    pub fn refused(&self) -> Option<&OtherBuild> {
+        self.refused.as_ref()
     }
 
     /// The best symbols for the guest as it is.
@@ -79,10 +105,34 @@ impl<'a> GuestInspector<'a> {
     fn find_symbols(&mut self, machine: &Machine) {
         let mem = &machine.system().mem;
         let is_blank = |page: usize| mem.is_blank(page);
-        let found = Symbols::of_guest((self.image)(), mem.ram(), &is_blank);
+        let memory = kernel_memory(machine, &Symbols::none()).unwrap_or(VcpuMemory { machine, vcpu: 0 });
+        let (mut found, refused) = Symbols::of_guest((self.image)(), mem.ram(), &is_blank, &memory);
+        self.refused = refused;
+        if let Some(better) = self.separate_symbols(machine, &found) {
+            found = better;
+        }
         // A kernel that its decompressor has not moved yet has its tables in memory, with addresses of nowhere.
         let is_usable = !self.is_linux || is_in_place(machine, &found);
         self.symbols = if is_usable { found } else { Symbols::none() };
+    }
+
+    /// Symbols with debug information for a kernel that `running` has the names of only.
+    fn separate_symbols(&mut self, machine: &Machine, running: &Symbols<'_>) -> Option<Symbols<'a>> {
+        let find = self.debug_files.as_ref().filter(|_| running.line_info() == LineInfo::Absent)?;
+        let memory = kernel_memory(machine, running)?;
+        let identity = kernel_identity(running, &memory);
+        let build_id = identity.build_id.clone()?;
+        for candidate in find(&identity) {
+            match candidate.build_id() {
+                Some(id) if *id == build_id => {
+                    self.refused = None;
+                    return Some(candidate.aligned_with(running));
+                }
+                Some(id) => self.refused = Some(OtherBuild { file: id.clone(), running: build_id.clone() }),
+                None => {}
+            }
+        }
+        None
     }
 
     /// What was seen when a reporter was entered at `place`.

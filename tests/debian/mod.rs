@@ -4,6 +4,7 @@
 
 mod another_make;
 mod failures;
+mod inside;
 mod shell;
 
 use harness::{Run, Vkernel, reported_digest};

@@ -127,7 +127,6 @@ pub fn open_at_failure(trace: &Path, images: ImageSet, config: &BootConfig) -> R
         engine: config.engine,
         cache_limits: None,
         symbols: config.symbols.clone(),
-        cache_limits: None,
     };
     run(&DdbConfig { replay, at: None, commands: Vec::new() })?;
     Ok(())

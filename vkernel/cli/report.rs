@@ -3,19 +3,25 @@
 use crate::exit::usage;
 use anyhow::{Context, Result};
 use boundary::{BootProtocol, Mark, TripleFault};
+use ddb_shell::kernel::KernelIdentity;
 use ddb_shell::report::{FailureReport, Scene, failure_paragraph, vcpus_report};
-use ddb_shell::{Fault, GuestInspector};
+use ddb_shell::symbols::LineInfo;
+use ddb_shell::{Fault, GuestInspector, Symbols};
+use host::debug_files::{Wanted, candidates, from_debuginfod};
+use host::mapping::map_file;
 use machine::Machine;
 use recorder::{Ending, FailureKind};
 use replay::{Inspector, Outcome, Reporter};
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where the guest's symbols may come from. Read when a report is wanted, for a kernel's own table is in its
 /// memory only once it has unpacked itself.
 pub struct SymbolSource {
-    /// The file of `--symbols`, else the kernel.
-    image: Vec<u8>,
+    /// The file of `--symbols`, else the kernel: kept until the process ends, for a thread reads it in the background.
+    image: &'static [u8],
+    /// Whether it is a file of `--symbols`.
+    is_given: bool,
 }
 
 impl SymbolSource {
@@ -24,25 +30,71 @@ impl SymbolSource {
     /// # Errors
     /// A file of `--symbols` that cannot be read, or has no symbols.
     pub fn open(files: &[PathBuf], kernel: &[u8]) -> Result<SymbolSource> {
-        let Some(file) = files.first() else { return Ok(SymbolSource { image: kernel.to_vec() }) };
-        let image = std::fs::read(file).with_context(|| format!("--symbols {}", file.display()))?;
-        ddb_shell::Symbols::parse(&image)
-            .map_err(|error| usage(format!("--symbols {}: {error}", file.display())))?;
-        Ok(SymbolSource { image })
+        let Some(file) = files.first() else {
+            return Ok(SymbolSource { image: Vec::leak(kernel.to_vec()), is_given: false });
+        };
+        let image = map_file(file).with_context(|| format!("--symbols {}", file.display()))?;
+        Symbols::parse(image).map_err(|error| usage(format!("--symbols {}: {error}", file.display())))?;
+        Ok(SymbolSource { image, is_given: true })
     }
 
     /// Somebody who looks at a guest with these symbols: the image's, moved to where the kernel is, else those in the
     /// kernel's memory.
-    pub fn inspector(&self, protocol: BootProtocol, stops_at_warnings: bool) -> Inspected<'_> {
-        Inspected(RefCell::new(self.guest_inspector(protocol, stops_at_warnings)))
+    pub fn inspector(&self, protocol: BootProtocol, stops_at_warnings: bool) -> Inspected<'static> {
+        let image = self.image;
+        let inspector = GuestInspector::new(
+            move || Symbols::of_kernel(image, protocol).ok(),
+            is_linux(protocol),
+            stops_at_warnings,
+        );
+        Inspected(RefCell::new(inspector))
     }
 
-    /// The same for somebody who needs no sharing.
-    pub fn guest_inspector(&self, protocol: BootProtocol, stops_at_warnings: bool) -> GuestInspector<'_> {
-        let is_linux = matches!(protocol, BootProtocol::LinuxBzImage | BootProtocol::LinuxElf);
-        let image = move || ddb_shell::Symbols::of_kernel(&self.image, protocol).ok();
-        GuestInspector::new(image, is_linux, stops_at_warnings)
+    /// The same for a debugger, which looks for separate debug information, too, and reads in the background what it will
+    /// need.
+    pub fn guest_inspector<'a>(&self, protocol: BootProtocol, stops_at_warnings: bool) -> GuestInspector<'a> {
+        let image = self.image;
+        let inspector = GuestInspector::new(
+            move || Some(prepared(image, Symbols::of_kernel(image, protocol).ok()?)),
+            is_linux(protocol),
+            stops_at_warnings,
+        );
+        match self.is_given {
+            true => inspector,
+            false => inspector.with_debug_files(separate_debug_information),
+        }
     }
+}
+
+fn is_linux(protocol: BootProtocol) -> bool {
+    matches!(protocol, BootProtocol::LinuxBzImage | BootProtocol::LinuxElf)
+}
+
+/// Symbols of an image, with a thread that lists the names in its DWARF.
+fn prepared<'a>(image: &'static [u8], symbols: Symbols<'a>) -> Symbols<'a> {
+    if symbols.line_info() == LineInfo::Present {
+        std::thread::spawn(symbols.preparation(image));
+    }
+    symbols
+}
+
+/// What this host has of a kernel's debug information; if it has none, what a server has that the user has named.
+fn separate_debug_information<'a>(identity: &KernelIdentity) -> Vec<Symbols<'a>> {
+    let wanted = Wanted {
+        build_id: identity.build_id.as_ref().map(|id| id.0.as_slice()),
+        release: identity.release.as_deref(),
+    };
+    let symbols = |path: &PathBuf| {
+        let image = map_file(path).ok()?;
+        Some(prepared(image, Symbols::parse(image).ok()?))
+    };
+    let found: Vec<_> = candidates(Path::new("/"), &wanted).iter().filter_map(symbols).collect();
+    let is_known = |symbols: &Symbols<'_>| symbols.build_id() == identity.build_id.as_ref();
+    if found.iter().any(is_known) {
+        return found;
+    }
+    let downloaded = identity.build_id.as_ref().and_then(|id| from_debuginfod(&id.0));
+    downloaded.iter().filter_map(symbols).chain(found).collect()
 }
 
 /// What is known of a guest, shared between the timeline, which asks as it runs, and the report at its end.
@@ -155,5 +207,9 @@ pub fn closing_paragraph(failed: &Failed<'_>, inspected: &Inspected<'_>) -> Stri
         log: &log,
         trace: failed.trace,
     };
-    failure_paragraph(&report, failed.machine, inspector.known_symbols())
+    let mut text = failure_paragraph(&report, failed.machine, inspector.known_symbols());
+    if let Some(refused) = inspector.refused() {
+        text.push_str(&format!("vkernel: the file of --symbols is not used: {refused}\n"));
+    }
+    text
 }

@@ -191,7 +191,7 @@ impl Debugger<'_> {
 
     /// How many parameters a function has, if its type is known.
     fn parameters(&self, name: &str) -> Option<usize> {
-        let type_ref = self.symbols().global(name)?.type_ref?;
+        let type_ref = self.symbols().global(name, None)?.type_ref?;
         match &self.symbols().types().resolve(&type_ref).ok()?.1.shape {
             Shape::Function { parameters, .. } => Some(parameters.len()),
             _ => None,

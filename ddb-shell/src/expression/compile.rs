@@ -160,15 +160,15 @@ impl<'a, 'data> Compiler<'a, 'data> {
     fn name(&self, name: &str) -> Result<Operand, ExprError> {
         let mut locals = self.scope.scopes.iter().flat_map(|scope| scope.variables.iter().rev());
         if let Some(variable) = locals.find(|variable| variable.name == name) {
-            let place = self.variable(name, &variable.location, &variable.type_ref)?;
+            let place = match variable.location {
+                Location::Address(vaddr) if self.symbols.is_per_cpu(vaddr) => self.own_copy(vaddr),
+                _ => self.variable(name, &variable.location, &variable.type_ref)?,
+            };
             return Ok(Operand { content: Content::Place(place), type_ref: variable.type_ref.clone() });
         }
-        if let Some(global) = self.symbols.global(name) {
+        if let Some(global) = self.symbols.global(name, self.scope.vaddr) {
             let place = match (&global.location, global.is_per_cpu) {
-                (Location::Address(vaddr), true) => {
-                    let base = Box::new(Node::PerCpuBase);
-                    PlaceNode::At(Box::new(self.sum(base, Box::new(Node::Constant(*vaddr)))))
-                }
+                (Location::Address(vaddr), true) => self.own_copy(*vaddr),
                 (Location::Address(vaddr), false) => PlaceNode::At(Box::new(Node::Constant(*vaddr))),
                 (location, _) => match &global.type_ref {
                     Some(type_ref) => self.variable(name, location, type_ref)?,
@@ -187,6 +187,12 @@ impl<'a, 'data> Compiler<'a, 'data> {
                 .or_else(|_| self.member(&Tree::Name("pcpu_hot".to_owned()), "current_task", false));
         }
         Err(ExprError::UnknownName(name.to_owned()))
+    }
+
+    /// The copy of a per-CPU variable that belongs to the vCPU that is looked at.
+    fn own_copy(&self, vaddr: u64) -> PlaceNode {
+        let base = Box::new(Node::PerCpuBase);
+        PlaceNode::At(Box::new(self.sum(base, Box::new(Node::Constant(vaddr)))))
     }
 
     fn global_operand(
@@ -216,7 +222,8 @@ impl<'a, 'data> Compiler<'a, 'data> {
 
     /// A CPU's copy: Linux lists in an array how far each lies from the original.
     fn per_cpu(&self, name: &str, cpu: &Tree) -> Result<Operand, ExprError> {
-        let global = self.symbols.global(name).ok_or_else(|| ExprError::UnknownName(name.to_owned()))?;
+        let global = self.symbols.global(name, self.scope.vaddr);
+        let global = global.ok_or_else(|| ExprError::UnknownName(name.to_owned()))?;
         let (Location::Address(vaddr), true) = (&global.location, global.is_per_cpu) else {
             return refuse(format!("`{name}` is no per-CPU variable"));
         };

@@ -84,6 +84,7 @@ pub enum ExprError {
 #[derive(Clone, Debug, Default)]
 pub struct NameScope {
     scopes: Vec<Scope>,
+    vaddr: Option<u64>,
 }
 
 impl NameScope {
@@ -97,7 +98,7 @@ impl NameScope {
     /// its return address.
     #[must_use]
     pub fn at(symbols: &Symbols<'_>, vaddr: u64) -> NameScope {
-        NameScope { scopes: symbols.scopes_at(vaddr) }
+        NameScope { scopes: symbols.scopes_at(vaddr), vaddr: Some(vaddr) }
     }
 
     /// The scopes, the innermost first: what `info locals` lists.

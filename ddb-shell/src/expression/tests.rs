@@ -335,3 +335,19 @@ fn a_program_can_be_evaluated_by_several_threads() {
     let program = compile("first.number", &NameScope::global(), &bench.symbols()).expect("it compiles");
     shared(&program);
 }
+
+#[test]
+fn of_static_variables_of_the_same_name_that_of_the_code_is_meant() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let other = directory.path().join("other.c");
+    let source = "static volatile int hidden = 77;\nint peek(void) { return hidden; }\n";
+    std::fs::write(&other, source).expect("written");
+    let bench = Bench::new(&["-g", "-O1", other.to_str().expect("a path")]);
+    let symbols = bench.symbols();
+    let memory = Pieces::of_elf(&bench.bytes);
+    let seen_from = |name: &str| {
+        let rip = symbols.address_of(name).expect(name);
+        local(&bench, &memory, &Registers { rip, ..registers() }, "hidden")
+    };
+    assert_eq!((seen_from("peek"), seen_from("worker")), ("77".to_owned(), "9".to_owned()));
+}

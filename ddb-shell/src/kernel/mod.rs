@@ -18,9 +18,22 @@ pub use modules::{Module, find_module_symbols, modules};
 pub use task::{Task, current_address, current_task};
 pub use tasks::{TaskInfo, tasks, waiting_registers};
 
+use crate::memory::VcpuMemory;
 use crate::symbols::Symbols;
 use layout::Layout;
 use machine::Machine;
+
+/// Memory as a vCPU sees it whose page tables map the kernel.
+#[must_use]
+pub fn kernel_memory<'a>(machine: &'a Machine, symbols: &Symbols<'_>) -> Option<VcpuMemory<'a>> {
+    let probe = symbols.address_of("linux_banner");
+    let maps_kernel = |vcpu: &usize| match probe {
+        Some(vaddr) => machine.peek_virtual(*vcpu, vaddr, &mut [0; 8]).is_ok(),
+        None => machine.cpus()[*vcpu].is_long_mode(),
+    };
+    let vcpu = (0..machine.cpus().len()).find(maps_kernel)?;
+    Some(VcpuMemory { machine, vcpu })
+}
 
 /// A running Linux.
 struct Guest<'a, 'data> {
@@ -33,12 +46,7 @@ struct Guest<'a, 'data> {
 impl<'a, 'data> Guest<'a, 'data> {
     /// `None` if no vCPU is where the kernel can be seen from.
     fn find(machine: &'a Machine, symbols: &'a Symbols<'data>) -> Option<Guest<'a, 'data>> {
-        let probe = symbols.address_of("linux_banner");
-        let maps_kernel = |vcpu: &usize| match probe {
-            Some(vaddr) => machine.peek_virtual(*vcpu, vaddr, &mut [0; 8]).is_ok(),
-            None => machine.cpus()[*vcpu].is_long_mode(),
-        };
-        let vcpu = (0..machine.cpus().len()).find(maps_kernel)?;
+        let VcpuMemory { vcpu, .. } = kernel_memory(machine, symbols)?;
         Some(Guest { machine, vcpu, layout: Layout::find(machine, vcpu, symbols) })
     }
 

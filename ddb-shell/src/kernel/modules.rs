@@ -1,8 +1,7 @@
 //! The modules of a running Linux: where they lie, what their sections and symbols are (kernel/module/*.c, include/linux/module.h).
 //!
 //! Everything is found by the kernel's own types, so that the layouts of 5.10 to 6.18 (`core_layout`, then from 6.4 `mem[]`)
-//! are one. The list is the guest's: every length is checked, and every walk has an end. Left out: modules that are being
-//! loaded, whose `init` part is gone once they are.
+//! are one. The list is the guest's: every length is checked, and every walk has an end.
 
 use super::find_types;
 use crate::memory::GuestMemory;
@@ -16,7 +15,7 @@ const NAMES_BYTES_MAX: u64 = 16 << 20;
 const SECTIONS_MAX: u64 = 256;
 const SYMBOL_BYTES: usize = 24;
 const NAME_BYTES_MAX: usize = 256;
-/// How much of the memory before its names a symbol table is assumed to reach at most.
+/// Longer than any part of a module.
 const MODULE_BYTES_MAX: u64 = 1 << 30;
 
 /// A loaded module.
@@ -133,9 +132,13 @@ impl<'a, 'data> Reader<'a, 'data> {
                 (0..(*count).min(16)).filter_map(part).filter(|(_, size)| *size > 0).collect();
             return (!parts.is_empty()).then_some(parts);
         }
-        let base = self.value(vaddr, &self.module, &["core_layout", "base"])?;
-        let size = self.value(vaddr, &self.module, &["core_layout", "size"])?;
-        Some(vec![(base, size)])
+        let layout = |name: &str| {
+            let value = |member: &str| self.value(vaddr, &self.module, &[name, member]);
+            Some((value("base")?, value("size")?))
+        };
+        // The second is there only while the module is being loaded.
+        let parts = [layout("core_layout")?, layout("init_layout")?];
+        Some(parts.into_iter().filter(|(_, size)| *size > 0).collect())
     }
 
     fn module(&self, vaddr: u64) -> Option<Module> {
@@ -169,6 +172,7 @@ impl<'a, 'data> Reader<'a, 'data> {
             vaddr,
             name: self.name(vaddr)?,
             symbols: self.value(table, &table_type, &["num_symtab"])?.min(SYMBOLS_MAX),
+            parts: self.parts(vaddr)?,
         })
     }
 
@@ -199,9 +203,8 @@ impl<'a, 'data> Reader<'a, 'data> {
             let name = String::from_utf8_lossy(&text).into_owned();
             found.push((name, field(8), length_bytes, kind));
         }
-        let parts = self.parts(vaddr)?;
-        let is_sound = parts.iter().all(|(_, size)| *size < MODULE_BYTES_MAX);
-        is_sound.then(|| ModuleSymbols::new(key, parts, found, self.orc(vaddr)))
+        let is_sound = key.parts.iter().all(|(_, size)| *size < MODULE_BYTES_MAX);
+        is_sound.then(|| ModuleSymbols::new(key, found, self.orc(vaddr)))
     }
 
     fn orc(&self, vaddr: u64) -> Option<OrcTables> {

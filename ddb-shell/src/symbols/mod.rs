@@ -159,22 +159,27 @@ impl<'data> Symbols<'data> {
         find_kallsyms(ram, is_blank).map(Symbols::from_table)
     }
 
-    /// The best symbols for a running guest whose RAM is `ram`: those of an ELF file (its `vmlinux`, or the kernel
-    /// itself) where KASLR has put them, else the kernel's own, else none.
+    /// The best symbols for a running guest whose RAM is `ram`, and what its kernel sees as `memory`: those of an ELF file
+    /// (its `vmlinux`, or the kernel itself) where KASLR has put them, else the kernel's own, else none. Says so if the file
+    /// is of another build, and is therefore not used.
     #[must_use]
     pub fn of_guest(
         elf: Option<Symbols<'data>>,
         ram: &[u8],
         is_blank: &dyn Fn(usize) -> bool,
-    ) -> Symbols<'data> {
+        memory: &dyn GuestMemory,
+    ) -> (Symbols<'data>, Option<OtherBuild>) {
+        // Only Linux says where it is; no other system's RAM needs to be searched.
         match elf {
-            // Only Linux says where it is; no other system's RAM needs to be searched.
-            Some(elf) if elf.address_of("linux_banner").is_none() => elf,
+            Some(elf) if elf.address_of("linux_banner").is_none() => (elf, None),
             Some(elf) => match Symbols::from_kernel_memory(ram, is_blank) {
-                Some(running) => elf.aligned_with(&running),
-                None => elf,
+                Some(running) => match elf.check_build(&running, memory) {
+                    Ok(()) => (elf.aligned_with(&running), None),
+                    Err(other) => (running, Some(other)),
+                },
+                None => (elf, None),
             },
-            None => Symbols::from_kernel_memory(ram, is_blank).unwrap_or_else(Symbols::none),
+            None => (Symbols::from_kernel_memory(ram, is_blank).unwrap_or_else(Symbols::none), None),
         }
     }
 

@@ -12,6 +12,8 @@ pub(crate) struct ModuleKey {
     pub name: String,
     /// How many symbols it has.
     pub symbols: u64,
+    /// Address and length of its parts: fewer, when it has been loaded.
+    pub parts: Vec<(u64, u64)>,
 }
 
 /// Whether a module's symbol is a function.
@@ -35,8 +37,6 @@ pub(crate) struct OrcTables {
 #[derive(Debug)]
 pub(crate) struct ModuleSymbols {
     key: ModuleKey,
-    /// Address and length of its parts.
-    parts: Vec<(u64, u64)>,
     table: SymbolTable,
     orc: Option<OrcTables>,
 }
@@ -45,19 +45,18 @@ impl ModuleSymbols {
     /// Of symbols by name, address and length.
     pub fn new(
         key: ModuleKey,
-        parts: Vec<(u64, u64)>,
         symbols: Vec<(String, u64, u64, SymbolKindOfModule)>,
         orc: Option<OrcTables>,
     ) -> ModuleSymbols {
         let mut builder = Builder::default();
-        parts.iter().for_each(|(start, length)| builder.limit(start.saturating_add(*length)));
+        key.parts.iter().for_each(|(start, length)| builder.limit(start.saturating_add(*length)));
         for (name, vaddr, length_bytes, kind) in symbols {
             match kind {
                 SymbolKindOfModule::Code => builder.code(&name, vaddr, length_bytes, Rank::Global),
                 SymbolKindOfModule::Data => builder.data(&name, vaddr),
             }
         }
-        ModuleSymbols { key, parts, table: builder.finish(), orc }
+        ModuleSymbols { key, table: builder.finish(), orc }
     }
 
     pub fn key(&self) -> &ModuleKey {
@@ -70,7 +69,7 @@ impl ModuleSymbols {
 
     /// Whether the module has that address.
     pub fn holds(&self, vaddr: u64) -> bool {
-        self.parts.iter().any(|(start, length)| vaddr.wrapping_sub(*start) < *length)
+        self.key.parts.iter().any(|(start, length)| vaddr.wrapping_sub(*start) < *length)
     }
 
     pub(super) fn function_at(&self, vaddr: u64) -> Option<Function> {

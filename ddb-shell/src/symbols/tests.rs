@@ -1,6 +1,7 @@
 //! Real ELF files, made by the system's compiler, and what can be said of them.
 
 use super::*;
+use crate::testing::Pieces;
 use std::path::Path;
 
 const SOURCE: &str = r#"
@@ -122,4 +123,27 @@ fn what_is_no_linked_elf_file_is_refused_with_advice() {
             let _ = symbols.lines_at(0x100_0000);
         }
     }
+}
+
+#[test]
+fn a_file_of_another_build_than_the_running_kernel_is_refused() {
+    const NOTES: u64 = 0xffff_ffff_8200_0000;
+    let bytes = compile(&["-Wl,--build-id=0x0102030405060708"]);
+    let file = Symbols::parse(&bytes).expect("symbols");
+    let id = file.build_id().expect("a build id").clone();
+    assert_eq!(id.to_string(), "0102030405060708");
+    let running = Symbols::of_functions(&[("__start_notes", NOTES, 1), ("__stop_notes", NOTES + 24, 1)]);
+    let memory_of = |last: u8| {
+        let mut memory = Pieces::default();
+        let note = [4, 0, 0, 0, 8, 0, 0, 0, 3, 0, 0, 0, b'G', b'N', b'U', 0, 1, 2, 3, 4, 5, 6, 7, last];
+        memory.put(NOTES, &note);
+        memory
+    };
+    assert_eq!(file.check_build(&running, &memory_of(8)), Ok(()));
+    let refusal = file.check_build(&running, &memory_of(9)).expect_err("another build").to_string();
+    assert!(refusal.contains(&id.to_string()) && refusal.contains("0102030405060709"), "{refusal}");
+    assert_eq!(file.check_build(&running, &Pieces::default()), Ok(()), "nothing to compare with");
+    let without = compile(&[]);
+    let without = Symbols::parse(&without).expect("symbols");
+    assert_eq!(without.check_build(&running, &memory_of(9)), Ok(()));
 }

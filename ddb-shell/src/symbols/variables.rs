@@ -1,5 +1,6 @@
 //! Variables and functions by name, with their types and places; and those that can be seen from an address.
 
+use super::dwarf::DebugInfo;
 use super::types::TypeRef;
 use super::{Location, Scope, Symbols, Unwound};
 use crate::memory::GuestMemory;
@@ -17,14 +18,17 @@ pub struct Global {
     pub is_per_cpu: bool,
 }
 
-impl<'data> Symbols<'data> {
-    /// What is slow to read, for a thread that has time: the names of everything in a kernel's DWARF. Who needs them
-    /// earlier waits for it.
-    pub fn preparation(&self) -> impl FnOnce() + Send + use<'data> {
-        let dwarf = self.dwarf.clone();
+impl Symbols<'_> {
+    /// What is slow to read, for a thread that has time: the names of everything in a kernel's DWARF. Who needs them earlier
+    /// waits for it. `bytes` are the file's, which these symbols are of.
+    pub fn preparation(&self, bytes: &'static [u8]) -> impl FnOnce() + Send + 'static + use<> {
+        let list = self.dwarf.as_ref().map(|dwarf| dwarf.shared_index());
         move || {
-            if let Some(dwarf) = dwarf {
-                dwarf.prepare();
+            if let Some(list) = list
+                && let Ok(file) = object::File::parse(bytes)
+                && let Some(dwarf) = DebugInfo::new(&file)
+            {
+                list.get_or_init(|| dwarf.list_names());
             }
         }
     }
@@ -47,10 +51,11 @@ impl<'data> Symbols<'data> {
         dwarf.map(|dwarf| dwarf.scopes_at(self.link_address(vaddr), &self.relocation)).unwrap_or_default()
     }
 
-    /// The global variable or function of that name. Of several static ones, the first that has a place.
+    /// The global variable or function of that name. Of several static ones, the one of the file that the code at `near` is
+    /// from; else the first that has a place.
     #[must_use]
-    pub fn global(&self, name: &str) -> Option<Global> {
-        let described = self.global_of_dwarf(name);
+    pub fn global(&self, name: &str, near: Option<u64>) -> Option<Global> {
+        let described = self.global_of_dwarf(name, near);
         if let Some(global) = described.as_ref().filter(|global| global.location != Location::OptimizedOut) {
             return Some(global.clone());
         }
@@ -63,9 +68,13 @@ impl<'data> Symbols<'data> {
         })
     }
 
-    fn global_of_dwarf(&self, name: &str) -> Option<Global> {
+    fn global_of_dwarf(&self, name: &str, near: Option<u64>) -> Option<Global> {
         let dwarf = self.dwarf.as_ref()?;
-        let offsets = [dwarf.find_variables(name), dwarf.find_functions(name)].concat();
+        let mut offsets = [dwarf.find_variables(name), dwarf.find_functions(name)].concat();
+        if let Some(unit) = near.and_then(|vaddr| dwarf.span_of_unit(self.link_address(vaddr))) {
+            // A stable sort: those of other units stay in their order.
+            offsets.sort_by_key(|offset| !unit.contains(offset));
+        }
         let found = offsets.iter().filter_map(|offset| dwarf.global(*offset, &self.relocation));
         let found: Vec<_> = found.collect();
         let placed = found.iter().find(|variable| variable.location != Location::OptimizedOut);

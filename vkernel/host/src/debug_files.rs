@@ -4,10 +4,10 @@
 //! |---|---|
 //! | `/usr/lib/debug/.build-id/xx/yyyy.debug` | gdb's, by the identity that the linker gave the kernel |
 //! | `/usr/lib/debug/boot/vmlinux-RELEASE`, `/usr/lib/debug/lib/modules/RELEASE/vmlinux`, `/boot/vmlinux-RELEASE` | Debian, Fedora, everybody's own builds |
-//! | the name in `.gnu_debuglink`, beside the kernel and in `.debug` there | binutils' |
 //! | a debuginfod server, if `DEBUGINFOD_URLS` is set and the program `debuginfod-find` is installed | elfutils' |
 //!
-//! Whether a file is the right one is for its reader to say.
+//! Whether a file is the right one is for its reader to say. Left out: `.gnu_debuglink`, for a recording has a kernel's bytes
+//! and not the folder that it lay in.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,8 +19,6 @@ pub struct Wanted<'a> {
     pub build_id: Option<&'a [u8]>,
     /// The release of a Linux.
     pub release: Option<&'a str>,
-    /// The image's own file, and the name in its `.gnu_debuglink`.
-    pub debug_link: Option<(&'a Path, &'a str)>,
 }
 
 /// The files that may have it and are there, the best first. `root` is `/`, but for tests.
@@ -37,14 +35,8 @@ pub fn candidates(root: &Path, wanted: &Wanted<'_>) -> Vec<PathBuf> {
         paths.push(root.join(format!("usr/lib/debug/lib/modules/{release}/vmlinux")));
         paths.push(root.join(format!("boot/vmlinux-{release}")));
     }
-    if let Some((image, name)) = wanted.debug_link.filter(|(_, name)| !name.contains('/')) {
-        let folder = image.parent().unwrap_or(Path::new("."));
-        paths.push(folder.join(name));
-        paths.push(folder.join(".debug").join(name));
-    }
-    let mut found: Vec<PathBuf> = paths.into_iter().filter(|path| path.is_file()).collect();
-    found.dedup();
-    found
+    paths.retain(|path| path.is_file());
+    paths
 }
 
 /// Asks the servers of `DEBUGINFOD_URLS` for the debug information of a build, which may take as long as a download of
@@ -79,16 +71,10 @@ mod tests {
             put("usr/lib/debug/.build-id/ab/cdef.debug"),
             put("usr/lib/debug/boot/vmlinux-6.1.0-56-cloud-amd64"),
             put("boot/vmlinux-6.1.0-56-cloud-amd64"),
-            put("kernels/.debug/kernel.debug"),
         ];
-        let image = root.join("kernels/kernel");
-        let wanted = Wanted {
-            build_id: Some(&[0xab, 0xcd, 0xef]),
-            release: Some("6.1.0-56-cloud-amd64"),
-            debug_link: Some((&image, "kernel.debug")),
-        };
+        let wanted = Wanted { build_id: Some(&[0xab, 0xcd, 0xef]), release: Some("6.1.0-56-cloud-amd64") };
         assert_eq!(candidates(root, &wanted), expected);
-        let other = Wanted { build_id: Some(&[1]), release: Some("../boot/vmlinux-6.1.0"), debug_link: None };
+        let other = Wanted { build_id: Some(&[1]), release: Some("../boot/vmlinux-6.1.0") };
         assert!(candidates(root, &other).is_empty());
         assert!(candidates(root, &Wanted::default()).is_empty());
     }

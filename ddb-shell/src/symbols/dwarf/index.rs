@@ -25,7 +25,7 @@ pub(super) enum Named {
 const THREADS_MAX: usize = 8;
 
 /// The list.
-pub(super) struct NameIndex {
+pub(in crate::symbols) struct NameIndex {
     entries: HashMap<Box<[u8]>, Vec<(Named, usize)>>,
 }
 
@@ -79,13 +79,13 @@ impl NameIndex {
     }
 
     /// The first entry of that kind and name.
-    pub fn first(&self, named: Named, name: &str) -> Option<usize> {
+    pub(super) fn first(&self, named: Named, name: &str) -> Option<usize> {
         let known = self.entries.get(name.as_bytes())?;
         known.iter().find(|(kind, _)| *kind == named).map(|(_, offset)| *offset)
     }
 
     /// All entries of that kind and name.
-    pub fn all(&self, named: Named, name: &str) -> Vec<usize> {
+    pub(super) fn all(&self, named: Named, name: &str) -> Vec<usize> {
         let known = self.entries.get(name.as_bytes()).map(Vec::as_slice).unwrap_or_default();
         known.iter().filter(|(kind, _)| *kind == named).map(|(_, offset)| *offset).collect()
     }

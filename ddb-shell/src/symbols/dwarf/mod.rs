@@ -27,6 +27,7 @@ use gimli::{
 use index::{NameIndex, Named};
 use location::FrameAddress;
 use object::{Object, ObjectSection};
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 pub(super) type Section<'data> = EndianSlice<'data, RunTimeEndian>;
@@ -41,7 +42,8 @@ pub struct DebugInfo<'data> {
     frames: CallFrames<'data>,
     units: OnceLock<Vec<UnitSlot<'data>>>,
     ranges: OnceLock<Vec<UnitRange>>,
-    index: OnceLock<NameIndex>,
+    /// Shared with a thread that makes it in advance.
+    index: Arc<OnceLock<NameIndex>>,
 }
 
 impl std::fmt::Debug for DebugInfo<'_> {
@@ -87,7 +89,7 @@ impl<'data> DebugInfo<'data> {
             frames,
             units: OnceLock::new(),
             ranges: OnceLock::new(),
-            index: OnceLock::new(),
+            index: Arc::default(),
         })
     }
 
@@ -178,13 +180,21 @@ impl<'data> DebugInfo<'data> {
 
     /// The unit whose code has `address` (a link address).
     pub(super) fn unit_of_address(&self, address: u64) -> Option<&Unit<Section<'data>>> {
+        self.unit(self.unit_number(address)?)
+    }
+
+    /// The offsets in `.debug_info` of the entries of that unit.
+    pub(super) fn span_of_unit(&self, address: u64) -> Option<Range<usize>> {
+        let header = &self.units()[self.unit_number(address)?].header;
+        let start = unit_start(header);
+        Some(start..start + header.length_including_self())
+    }
+
+    fn unit_number(&self, address: u64) -> Option<usize> {
         let ranges = self.ranges.get_or_init(|| self.list_ranges());
         let after = ranges.partition_point(|range| range.begin <= address);
         let range = ranges.get(after.checked_sub(1)?)?;
-        if address >= range.end {
-            return None;
-        }
-        self.unit(range.unit)
+        (address < range.end).then_some(range.unit)
     }
 
     /// The addresses of every unit, from `.debug_aranges` where that has them.
@@ -218,12 +228,17 @@ impl<'data> DebugInfo<'data> {
 
     /// The list of all names, made now if it has not been made.
     fn index(&self) -> &NameIndex {
-        self.index.get_or_init(|| NameIndex::build(&self.dwarf, self.units().iter().map(|slot| slot.header)))
+        self.index.get_or_init(|| self.list_names())
     }
 
-    /// Makes the list of names, for a thread that does so before somebody needs it.
-    pub fn prepare(&self) {
-        self.index();
+    /// Makes that list.
+    pub(super) fn list_names(&self) -> NameIndex {
+        NameIndex::build(&self.dwarf, self.units().iter().map(|slot| slot.header))
+    }
+
+    /// The place of the list, for a thread that makes it before somebody needs it.
+    pub(super) fn shared_index(&self) -> Arc<OnceLock<NameIndex>> {
+        Arc::clone(&self.index)
     }
 
     /// A type by its name.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::symbols::Symbols;
+use crate::testing::Pieces;
 
 fn no_page(_: usize) -> bool {
     false
@@ -152,12 +153,17 @@ fn a_vmlinux_is_moved_to_where_the_running_kernel_is_and_without_one_its_own_nam
     let ram = encode(&symbols(true), Layout::From64, true);
     let linked = 0xffff_ffff_8100_0000;
     let vmlinux = || Symbols::of_functions(&[("_text", linked, 0), ("linux_banner", linked + 0x500, 0)]);
-    assert_eq!(Symbols::of_guest(Some(vmlinux()), &ram, &no_page).slide(), (BASE - linked) as i64);
-    assert_eq!(Symbols::of_guest(Some(vmlinux()), &[], &no_page).slide(), 0);
-    assert_eq!(Symbols::of_guest(None, &ram, &no_page).address_of("_text"), Some(BASE));
-    assert!(Symbols::of_guest(None, &[], &no_page).is_empty());
+    let of_guest = |elf, ram: &[u8], is_blank: &dyn Fn(usize) -> bool| {
+        let (symbols, refused) = Symbols::of_guest(elf, ram, is_blank, &Pieces::default());
+        assert_eq!(refused, None, "neither has a build id");
+        symbols
+    };
+    assert_eq!(of_guest(Some(vmlinux()), &ram, &no_page).slide(), (BASE - linked) as i64);
+    assert_eq!(of_guest(Some(vmlinux()), &[], &no_page).slide(), 0);
+    assert_eq!(of_guest(None, &ram, &no_page).address_of("_text"), Some(BASE));
+    assert!(of_guest(None, &[], &no_page).is_empty());
     let other = Symbols::of_functions(&[("_text", linked, 0)]);
-    assert_eq!(Symbols::of_guest(Some(other), &ram, &no_page).slide(), 0, "not Linux");
+    assert_eq!(of_guest(Some(other), &ram, &no_page).slide(), 0, "not Linux");
 }
 
 #[test]

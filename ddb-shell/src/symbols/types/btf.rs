@@ -171,6 +171,12 @@ impl Btf {
         self.find(Names::Type(kind), name)
     }
 
+    /// The tags of all structures.
+    pub fn structures(&self) -> impl Iterator<Item = &str> {
+        let kind = Names::Type(NameKind::Tag(Keyword::Struct));
+        self.names.keys().filter(move |(names, _)| *names == kind).map(|(_, name)| name.as_str())
+    }
+
     /// The enumeration that has an enumerator.
     pub fn find_enumeration(&self, enumerator: &str) -> Option<u32> {
         self.enumerators.get(enumerator).copied()

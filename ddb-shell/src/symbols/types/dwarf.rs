@@ -26,6 +26,17 @@ fn unsigned(entry: &Entry<'_>, attribute: DwAt) -> Option<u64> {
     entry.attr(attribute)?.udata_value()
 }
 
+/// A constant. The forms of a fixed length do not say whether they have a sign; compilers write a negative number in one
+/// that does.
+fn number(attribute: &gimli::Attribute<Section<'_>>) -> i128 {
+    let unsigned = attribute.udata_value().map(i128::from);
+    unsigned.or_else(|| attribute.sdata_value().map(i128::from)).unwrap_or(0)
+}
+
+/// -1 as some compilers write it all the same.
+const ALL_ONES_32: i128 = u32::MAX as i128;
+const ALL_ONES_64: i128 = u64::MAX as i128;
+
 struct Reader<'a, 'data> {
     unit: OfUnit<'a, 'data>,
     place: Place<'a, 'data>,
@@ -138,26 +149,16 @@ impl<'data> Reader<'_, 'data> {
 
     fn enumeration(&self, entry: &Entry<'data>) -> Option<Shape> {
         let mut enumerators = Vec::new();
-        let size_bytes = unsigned(entry, gimli::DW_AT_byte_size).unwrap_or(4);
         self.children(|child| {
             let value = child.attr(gimli::DW_AT_const_value);
             if child.tag() == gimli::DW_TAG_enumerator
                 && let (Some(name), Some(value)) = (self.dwarf.own_name(self.unit, child), value)
             {
-                let number = match value.value() {
-                    AttributeValue::Udata(number) => i128::from(number),
-                    _ => value.sdata_value().map_or(0, i128::from),
-                };
-                enumerators.push((name, number));
+                enumerators.push((name, number(value)));
             }
         })?;
         let encoding = self.type_encoding(entry);
         let has_negative = enumerators.iter().any(|(_, value)| *value < 0);
-        if !has_negative {
-            // A one-byte form may hold the value 255 as well as -1: without negative ones none is.
-            let mask = u128::MAX >> (128 - 8 * size_bytes.clamp(1, 8));
-            enumerators.iter_mut().for_each(|(_, value)| *value &= mask as i128);
-        }
         let is_signed = has_negative || encoding == Some(gimli::DW_ATE_signed);
         let is_complete = entry.attr(gimli::DW_AT_declaration).is_none();
         Some(Shape::Enumeration { enumerators, is_signed, is_complete })
@@ -180,10 +181,12 @@ impl<'data> Reader<'_, 'data> {
         let mut counts = Vec::new();
         self.children(|child| {
             if child.tag() == gimli::DW_TAG_subrange_type {
-                let last = || child.attr(gimli::DW_AT_upper_bound).and_then(|last| last.sdata_value());
                 // `[0]` is written as an upper bound of -1, `[]` as none at all.
-                let count =
-                    unsigned(child, gimli::DW_AT_count).or_else(|| last()?.checked_add(1)?.try_into().ok());
+                let last = || child.attr(gimli::DW_AT_upper_bound).map(number);
+                let count = unsigned(child, gimli::DW_AT_count).or_else(|| match last()? {
+                    ALL_ONES_32 | ALL_ONES_64 => Some(0),
+                    last => u64::try_from(last + 1).ok(),
+                });
                 counts.push(count);
             }
         })?;

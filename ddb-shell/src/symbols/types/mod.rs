@@ -298,6 +298,15 @@ impl<'data> Types<'data> {
         of_btf.or_else(|| self.find(kind, name))
     }
 
+    /// The tags of all structures that a kernel's BTF describes, sorted.
+    #[must_use]
+    pub fn structures(&self) -> Vec<String> {
+        let found = self.btf.get().map(|btf| btf.structures().map(str::to_owned).collect());
+        let mut found: Vec<String> = found.unwrap_or_default();
+        found.sort_unstable();
+        found
+    }
+
     /// The value of an enumerator.
     #[must_use]
     pub fn enumerator(&self, name: &str) -> Option<(TypeRef, i128)> {

@@ -116,6 +116,24 @@ fn btf_describes_it_the_same() {
 }
 
 #[test]
+fn numbers_that_fill_their_form_have_no_sign() {
+    let source = "enum { HIGH = 200, TOP = 0x80000000u, ALL = 0xffffffffu } numbers; enum { LOW = -56 } low;\
+                  char a[128], b[129], c[200], d[256], e[257], f[65536], g[0]; void _start(void) { for (;;) ; }";
+    for version in ["-gdwarf-3", "-gdwarf-4", "-gdwarf-5"] {
+        let bytes = compile(source, &[version]);
+        let symbols = Symbols::parse(&bytes).expect("symbols");
+        let value = |name: &str| symbols.types().enumerator(name).map(|(_, value)| value);
+        let values = ["HIGH", "TOP", "ALL", "LOW"].map(|name| value(name).expect(name));
+        assert_eq!(values, [200, 0x8000_0000, 0xffff_ffff, -56], "{version}");
+        let size = |name: &str| {
+            let type_ref = symbols.global(name, None).expect(name).type_ref.expect(name);
+            symbols.types().size_bytes(&type_ref).expect(name)
+        };
+        assert_eq!(["a", "b", "c", "d", "e", "f", "g"].map(size), [128, 129, 200, 256, 257, 65536, 0]);
+    }
+}
+
+#[test]
 fn sizes_members_and_enumerators_are_found_by_their_names() {
     parsed(&["-g"], |symbols| {
         let types = symbols.types();

@@ -4,6 +4,9 @@
 //! cargo run --release -p bench --bin symbols -- /usr/lib/debug/boot/vmlinux-6.1.0-56-cloud-amd64
 //! ```
 //!
+//! Then every structure of the kernel's BTF is compared with what DWARF says of it, and those that differ are listed: a few
+//! dozen, of which different files define different ones by the same name.
+//!
 //! Every step is timed in a process that has not seen the file yet, one after another: opening it (the symbol table), the
 //! first source line, the first line in another unit, the list of all names, a type, a variable. The file should be in the
 //! page cache, so run it twice and take the second.
@@ -11,6 +14,8 @@
 use anyhow::{Context, Result};
 use ddb_shell::expression::{NameScope, compile, print_type};
 use ddb_shell::symbols::Symbols;
+use ddb_shell::symbols::types::{Keyword, NameKind};
+use object::{Object, ObjectSection};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -33,12 +38,33 @@ fn main() -> Result<()> {
     step("another", line("do_idle")?);
     let scope = NameScope::at(&symbols, symbols.address_of("do_exit").context("no do_exit")? + 1);
     step("the variables of a function", format!("{} scopes", scope.scopes().len()));
-    symbols.preparation()();
+    symbols.preparation(bytes)();
     step("all names", String::new());
     let program = compile("init_task.comm[0]", &NameScope::global(), &symbols)?;
     step("an expression", symbols.types().name(program.type_ref()));
     let task = compile("init_task", &NameScope::global(), &symbols)?;
     let lines = print_type(task.type_ref(), &symbols).lines().count();
     step("a structure", format!("{lines} lines"));
+    let (count, differing) = compared(bytes, &symbols)?;
+    step(
+        "described twice",
+        format!("{count} structures, {} differ: {}", differing.len(), differing.join(" ")),
+    );
     Ok(())
+}
+
+/// How many structures both DWARF and BTF describe, and which they describe differently.
+fn compared(bytes: &'static [u8], symbols: &Symbols<'_>) -> Result<(usize, Vec<String>)> {
+    let file = object::File::parse(bytes)?;
+    let section = file.section_by_name(".BTF").context("no BTF")?;
+    let stripped = Symbols::none();
+    anyhow::ensure!(stripped.types().add_btf(section.data()?.to_vec()), "damaged BTF");
+    let described = |symbols: &Symbols<'_>, name: &str| {
+        let found = symbols.types().find(NameKind::Tag(Keyword::Struct), name);
+        // BTF does not tell `[]` from `[0]`.
+        found.map(|type_ref| print_type(&type_ref, symbols).replace("[]", "[0]"))
+    };
+    let names = stripped.types().structures();
+    let differs = |name: &&String| described(symbols, name) != described(&stripped, name);
+    Ok((names.len(), names.iter().filter(differs).cloned().collect()))
 }
