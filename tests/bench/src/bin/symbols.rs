@@ -4,8 +4,8 @@
 //! cargo run --release -p bench --bin symbols -- /usr/lib/debug/boot/vmlinux-6.1.0-56-cloud-amd64
 //! ```
 //!
-//! Then every structure of the kernel's BTF is compared with what DWARF says of it, and those that differ are listed: a few
-//! dozen, of which different files define different ones by the same name.
+//! Then every structure of the kernel's BTF is compared with what DWARF says of it, and those that differ are listed: of
+//! Debian's 6.1, 15 of 7336, which are declared within a function or by several files in different ways.
 //!
 //! Every step is timed in a process that has not seen the file yet, one after another: opening it (the symbol table), the
 //! first source line, the first line in another unit, the list of all names, a type, a variable. The file should be in the
@@ -61,10 +61,23 @@ fn compared(bytes: &'static [u8], symbols: &Symbols<'_>) -> Result<(usize, Vec<S
     anyhow::ensure!(stripped.types().add_btf(section.data()?.to_vec()), "damaged BTF");
     let described = |symbols: &Symbols<'_>, name: &str| {
         let found = symbols.types().find(NameKind::Tag(Keyword::Struct), name);
-        // BTF does not tell `[]` from `[0]`.
-        found.map(|type_ref| print_type(&type_ref, symbols).replace("[]", "[0]"))
+        // BTF does not tell `[]` from `[0]`, and pahole, which writes it, makes all dimensions one.
+        found.map(|type_ref| flattened(&print_type(&type_ref, symbols).replace("[]", "[0]")))
     };
     let names = stripped.types().structures();
     let differs = |name: &&String| described(symbols, name) != described(&stripped, name);
     Ok((names.len(), names.iter().filter(differs).cloned().collect()))
+}
+
+/// The text with `[2][3]` written as `[6]`.
+fn flattened(text: &str) -> String {
+    let mut text = text.to_owned();
+    while let Some(seam) = text.find("][") {
+        let start = text[..seam].rfind('[').unwrap_or(0);
+        let end = seam + 2 + text[seam + 2..].find(']').unwrap_or(0);
+        let count = |digits: &str| digits.parse::<u64>().unwrap_or(0);
+        let product = count(&text[start + 1..seam]) * count(&text[seam + 2..end]);
+        text.replace_range(start..=end, &format!("[{product}]"));
+    }
+    text
 }
