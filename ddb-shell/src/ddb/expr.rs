@@ -236,7 +236,7 @@ mod tests {
             (". + .. + + + '", 0x20 + 0x40 + 0x30 + 0x50),
             ("{a->b}", 4),
             ("2*-1", 0u64.wrapping_sub(2)),
-            ("ff & f | 10", 0x1f),
+            ("0ff & 0f | 10", 0x1f),
         ] {
             assert_eq!(value(text), Ok(result), "{text}");
         }
