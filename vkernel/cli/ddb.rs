@@ -121,13 +121,7 @@ pub fn run_live(
 /// As [`run`].
 pub fn open_at_failure(trace: &Path, images: ImageSet, config: &BootConfig) -> Result<()> {
     let reader = TraceReader::open(trace)?;
-    let replay = ReplayConfig {
-        reader,
-        images,
-        engine: config.engine,
-        cache_limits: None,
-        symbols: config.symbols.clone(),
-    };
+    let replay = ReplayConfig { reader, images, engine: config.engine, symbols: config.symbols.clone() };
     run(&DdbConfig { replay, at: None, commands: Vec::new() })?;
     Ok(())
 }

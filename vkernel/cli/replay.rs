@@ -9,7 +9,7 @@ use anyhow::Result;
 use boundary::{Arrival, Mark, Output, World};
 use ddb_shell::{Fault, fault};
 use host::{Host, HostOptions};
-use machine::{Interrupt, StopSet};
+use machine::{CacheLimits, Interrupt, StopSet};
 use recorder::{Ending, FailureKind, Tail};
 use replay::{Divergence, PlayError, Player, Progress, narrow};
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ pub fn run(config: ReplayConfig) -> Result<ExitStatus> {
         }
         host.emit(output);
     };
-    let player = match play(&config, false, &inspected, failed_at, print)? {
+    let player = match play(&config, Manner::default(), &inspected, failed_at, print)? {
         Played::ToEnd(player) => player,
         Played::Stopped(status) => return Ok(status),
     };
@@ -65,7 +65,8 @@ pub fn verify(config: VerifyConfig) -> Result<ExitStatus> {
     let started = Instant::now();
     let symbols = SymbolSource::open(&config.replay.symbols, &[])?;
     let inspected = symbols.inspector(config.replay.reader.power_on().boot.protocol, false);
-    if let Played::Stopped(status) = play(&config.replay, config.full, &inspected, None, |_, _| {})? {
+    let manner = Manner { full: config.full, cache_limits: config.cache_limits };
+    if let Played::Stopped(status) = play(&config.replay, manner, &inspected, None, |_, _| {})? {
         return Ok(status);
     }
     let last = config.replay.reader.last_mark()?;
@@ -85,10 +86,17 @@ enum Played<'a> {
     Stopped(ExitStatus),
 }
 
+/// How a replay is made, if not in the usual way.
+#[derive(Clone, Copy, Default)]
+struct Manner {
+    full: bool,
+    cache_limits: Option<CacheLimits>,
+}
+
 /// Replays to the end, printing by `print`, with a host that otherwise only listens to signals.
 fn play<'a>(
     config: &'a ReplayConfig,
-    full: bool,
+    manner: Manner,
     inspected: &Inspected<'_>,
     failed_at: Option<(Mark, FailureKind)>,
     print: impl Fn(&mut Host, &Output),
@@ -97,8 +105,8 @@ fn play<'a>(
     let options = HostOptions { inputs: false, interrupt: Some(interrupt.flag()), ..HostOptions::default() };
     let mut host = Host::open(options)?;
     let mut player = Player::new(&config.reader, &config.images, engine(config.engine), interrupt.clone())?;
-    player.full = full;
-    if let Some(limits) = config.cache_limits {
+    player.full = manner.full;
+    if let Some(limits) = manner.cache_limits {
         player.machine.limit_caches(limits);
     }
     let mut to_look_at = failed_at.map(|(place, _)| place);

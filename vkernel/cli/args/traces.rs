@@ -29,13 +29,6 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "ENGINE", default_value = "interp", value_parser = engine())]
     pub engine: Engine,
 
-    /// Remember no more than this while executing, for tests
-    ///
-    /// The interpreter keeps at most so many decoded operations, and of each vCPU so many translations of pages. Less
-    /// is slower, and a replay is the same whatever these are.
-    #[arg(long, value_name = "OPERATIONS:TRANSLATIONS", value_parser = cache_limits)]
-    pub cache_limits: Option<CacheLimits>,
-
     /// A file with the kernel's symbols, usually its vmlinux; may be repeated
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub symbols: Vec<PathBuf>,
@@ -172,6 +165,13 @@ pub struct TraceVerifyArgs {
     /// is found between two digests. Slow.
     #[arg(long)]
     pub full: bool,
+
+    /// Remember no more than this while executing, for tests
+    ///
+    /// The interpreter keeps at most so many decoded operations, and of each vCPU so many translations of pages. Less
+    /// is slower, and a replay is the same whatever these are.
+    #[arg(long, value_name = "OPERATIONS:TRANSLATIONS", value_parser = cache_limits)]
+    pub cache_limits: Option<CacheLimits>,
 }
 
 /// The arguments of `vkernel trace pack`.

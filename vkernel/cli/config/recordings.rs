@@ -28,8 +28,6 @@ pub struct ReplayConfig {
     pub images: ImageSet,
     /// How to execute.
     pub engine: Engine,
-    /// How much the engine may remember, if not as much as it likes.
-    pub cache_limits: Option<CacheLimits>,
     /// Files of symbols; each is there and can be read.
     pub symbols: Vec<PathBuf>,
 }
@@ -159,6 +157,8 @@ pub struct VerifyConfig {
     pub replay: ReplayConfig,
     /// Whether every digest is computed from scratch.
     pub full: bool,
+    /// How much the engine may remember, if not as much as it likes.
+    pub cache_limits: Option<CacheLimits>,
 }
 
 /// All that `vkernel trace pack` runs with.
@@ -246,13 +246,7 @@ pub fn open_replay(arguments: ReplayArgs) -> Result<ReplayConfig> {
     other_model::hand_over(&reader, store.as_ref(), arguments.trust_executable)?;
     let images = gather(&reader, store.as_ref(), &arguments.images)?;
     super::files::check_symbols(&arguments.symbols)?;
-    Ok(ReplayConfig {
-        reader,
-        images,
-        engine: arguments.engine,
-        cache_limits: arguments.cache_limits,
-        symbols: arguments.symbols,
-    })
+    Ok(ReplayConfig { reader, images, engine: arguments.engine, symbols: arguments.symbols })
 }
 
 fn gather(reader: &TraceReader, store: Option<&Store>, images: &ImageArgs) -> Result<ImageSet> {
@@ -266,7 +260,8 @@ impl VerifyConfig {
     /// # Errors
     /// When there is no such trace, it is damaged at its start, or an image is missing.
     pub fn open(arguments: TraceVerifyArgs) -> Result<VerifyConfig> {
-        Ok(VerifyConfig { replay: open_replay(arguments.replay)?, full: arguments.full })
+        let (full, cache_limits) = (arguments.full, arguments.cache_limits);
+        Ok(VerifyConfig { replay: open_replay(arguments.replay)?, full, cache_limits })
     }
 }
 
