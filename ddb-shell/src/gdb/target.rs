@@ -26,6 +26,7 @@ use gdbstub::target::ext::monitor_cmd::{ConsoleOutput, MonitorCmd, MonitorCmdOps
 use gdbstub::target::ext::thread_extra_info::{ThreadExtraInfo, ThreadExtraInfoOps};
 use gdbstub::target::{Target, TargetError as StubError, TargetResult};
 use machine::{Space, StopReason, Watchpoint};
+use std::collections::BTreeSet;
 
 /// What gdb wants next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub struct Session<'d, 'a> {
     wanted: Wanted,
     /// The last run was ended by an interrupt.
     is_interrupted: bool,
+    /// The breakpoints that gdb knows: at any other it would go on by itself.
+    own: BTreeSet<u32>,
 }
 
 /// A vCPU as gdb's thread.
@@ -63,7 +66,7 @@ fn vcpu(tid: Tid) -> usize {
 impl<'d, 'a> Session<'d, 'a> {
     /// gdb as the face of a session.
     pub fn new(ddb: &'d mut Ddb<'a>) -> Session<'d, 'a> {
-        Session { ddb, wanted: Wanted::Continue, is_interrupted: false }
+        Session { ddb, wanted: Wanted::Continue, is_interrupted: false, own: BTreeSet::new() }
     }
 
     /// From now on an interrupt is for what runs next: an earlier one was in the data of a packet.
@@ -129,7 +132,9 @@ impl<'d, 'a> Session<'d, 'a> {
             Why::End => MultiThreadStopReason::ReplayLog { tid: Some(tid), pos: ReplayLogPosition::End },
             Why::Interrupted => MultiThreadStopReason::SignalWithThread { tid, signal: Signal::SIGINT },
             Why::Entry { reason, number } => match reason {
-                Some(StopReason::Execute) => MultiThreadStopReason::SwBreak(tid),
+                Some(StopReason::Execute) if self.own.contains(&number) => {
+                    MultiThreadStopReason::SwBreak(tid)
+                }
                 Some(StopReason::Watch { address, .. }) => {
                     let entry = debugger.stops.entries().iter().find(|entry| entry.number == number);
                     let kind = match entry.map(|entry| &entry.kind) {
@@ -164,13 +169,14 @@ impl<'d, 'a> Session<'d, 'a> {
     }
 
     fn add_breakpoint(&mut self, vaddr: u64) {
-        self.ddb.debugger.stops.add(Kind::Execute(vaddr));
+        let number = self.ddb.debugger.stops.add(Kind::Execute(vaddr)).number;
+        self.own.insert(number);
     }
 
-    /// Removes the breakpoint set last at this address that is gdb's: one without condition.
     fn remove_breakpoint(&mut self, vaddr: u64) -> bool {
+        let own = &self.own;
         let is_it = |entry: &Entry| {
-            matches!(entry.kind, Kind::Execute(at) if at == vaddr) && entry.condition.is_none()
+            matches!(entry.kind, Kind::Execute(at) if at == vaddr) && own.contains(&entry.number)
         };
         self.ddb.debugger.stops.remove(is_it) > 0
     }
