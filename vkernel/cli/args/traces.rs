@@ -57,7 +57,7 @@ pub struct DdbArgs {
 
     /// Execute the commands of this file first; may be repeated
     #[arg(short = 'x', long = "commands", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub files: Vec<PathBuf>,
+    pub command_files: Vec<PathBuf>,
 
     /// Execute this command first, after those of -x; may be repeated
     #[arg(short = 'e', long = "execute", value_name = "COMMAND", allow_hyphen_values = true)]

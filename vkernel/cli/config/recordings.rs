@@ -140,7 +140,7 @@ impl DdbConfig {
     pub fn open(arguments: DdbArgs) -> Result<DdbConfig> {
         let at = place(arguments.at.as_deref())?;
         let mut commands = Vec::new();
-        for file in &arguments.files {
+        for file in &arguments.command_files {
             let lines = crate::ddb::commands_of(file)
                 .map_err(|error| usage(format!("-x {}: {error}", file.display())))?;
             commands.extend(lines);
