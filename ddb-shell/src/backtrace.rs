@@ -144,7 +144,9 @@ impl Walk<'_, '_> {
             return false;
         }
         match self.described_caller(&last) {
-            (Unwound::Caller(caller), found, is_interrupted) if self.is_sound(&last, &caller) => {
+            (Unwound::Caller(caller), found, is_interrupted)
+                if self.is_sound(&last, &caller, is_interrupted) =>
+            {
                 self.push(*caller, found, is_interrupted);
                 return true;
             }
@@ -183,14 +185,22 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Whether what was found can be a caller: it is in code, and it is somewhere else.
-    fn is_sound(&self, last: &Frame, caller: &Registers) -> bool {
+    /// Whether what was found can be a caller: it is in code, behind a call unless it was interrupted, and it is somewhere
+    /// else. The tables are the guest's, and some lead astray.
+    fn is_sound(&self, last: &Frame, caller: &Registers, is_interrupted: bool) -> bool {
         let is_elsewhere = (caller.rip, caller.rsp()) != (last.rip, last.registers.rsp());
         let is_code = caller.is_user
             || self.symbols.is_empty()
             || self.symbols.is_code(caller.rip.wrapping_sub(1))
             || self.symbols.is_code(caller.rip);
-        is_elsewhere && is_code
+        let is_behind_call =
+            is_interrupted || caller.is_user || self.orc.is_none() || self.follows_call(caller.rip);
+        // At its first instruction a function has its return address on the top of the stack.
+        let is_entering =
+            last.is_interrupted && last.function.as_ref().is_some_and(|function| function.offset == 0);
+        let top = last.registers.rsp().map(|rsp| rsp.wrapping_add(last.registers.word_bytes));
+        let is_on_top = !is_entering || is_interrupted || caller.rsp() == top;
+        is_elsewhere && is_code && is_behind_call && is_on_top
     }
 
     /// The registers that 64-bit Linux has saved at `vaddr`, if `frame` is an entry of an exception, interrupt or system call,

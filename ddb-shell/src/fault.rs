@@ -67,8 +67,8 @@ impl Fault {
     }
 }
 
-/// Where a debugger opens a failure whose place is `failure`: at the instruction that faulted, if the stack says that an
-/// exception is what is reported there, else at `failure`. The cursor is moved.
+/// Where a debugger opens a failure whose place is `failure`: at the instruction that faulted, if an exception is what
+/// the scene there reports, else at `failure`. To be asked of an oops, or where the stack says that an exception came first. The cursor is moved.
 ///
 /// # Errors
 /// As [`Timeline::seek`].
@@ -81,9 +81,6 @@ pub fn opening_place(
 ) -> Result<Mark, PlayError> {
     timeline.seek(failure)?;
     let scene = Scene::of(timeline.machine(), vcpu, symbols);
-    if scene.broken_into().is_none() {
-        return Ok(failure);
-    }
     for _ in 0..CANDIDATES_MAX {
         let (Some(Hit { place, found, vcpu, reason, .. }), _) =
             timeline.last_hit(Query::new(&stops()).by(workers))?

@@ -96,11 +96,16 @@ fn a_guest_that_computes_in_silence_is_said_once_to_be_where_it_is() {
 }
 
 #[test]
-fn ddb_after_a_failure_is_refused_until_there_is_one() {
-    let run = Bench::new().run("boot --on-fail ddb demo:", None, "");
+fn ddb_after_a_failure_opens_the_recording_where_it_failed() {
+    let bench = Bench::new();
+    let path = harness::guests::built("endings");
+    let run = bench.run("boot -n 1 --on-fail ddb --fail-on oops --append oops", Some(&path), "");
+    run.expect_status(1);
+    run.expect_console("Stopped at");
+    run.expect_console("bad_load");
+    let run = bench.run("boot --on-fail ddb --no-record demo:", None, "");
     run.expect_status(129);
-    run.expect_said("ddb");
-    run.expect_said("use exit");
+    run.expect_said("there would be none");
 }
 
 #[test]

@@ -13,9 +13,10 @@ use ddb_shell::debugger::place::{self, Place};
 use ddb_shell::debugger::target::Tell;
 use ddb_shell::debugger::{Debugger, Why};
 use ddb_shell::opening_place;
+use ddb_shell::report::Scene;
 use host::{Host, HostOptions};
 use machine::Interrupt;
-use recorder::{Ending, ImageSet, TraceReader};
+use recorder::{Ending, FailureKind, ImageSet, TraceReader};
 use replay::{Budget, Outcome, ProgressReport, Timeline};
 use std::cell::RefCell;
 use std::fs::OpenOptions;
@@ -57,7 +58,7 @@ pub fn open_session<'r>(
     let tell = progress();
     let told = Rc::clone(&tell);
     timeline.on_progress = Box::new(move |report| (told.borrow_mut())(report));
-    let mut failure = failure_place(&replay.reader);
+    let (mut failure, kind) = failure_of(&replay.reader).unzip();
     let mut vcpu = 0;
     if let Some(place) = failure {
         timeline.seek(place)?;
@@ -65,7 +66,11 @@ pub fn open_session<'r>(
             vcpu = reporting;
             let workers = std::thread::available_parallelism().map_or(1, usize::from);
             let known = inspector.known_symbols();
-            failure = Some(opening_place(&mut timeline, place, vcpu, known, workers)?);
+            // A panic for another reason has nothing to do with the last exception before it.
+            let scene = Scene::of(timeline.machine(), vcpu, known);
+            if kind == Some(FailureKind::Oops) || scene.broken_into().is_some() {
+                failure = Some(opening_place(&mut timeline, place, vcpu, known, workers)?);
+            }
         }
     }
     let mut debugger = Debugger::new(Box::new(timeline), inspector, failure, interrupt);
@@ -126,10 +131,10 @@ pub fn open_at_failure(trace: &Path, images: ImageSet, config: &BootConfig) -> R
     Ok(())
 }
 
-/// Where the guest of a recording failed.
-fn failure_place(reader: &TraceReader) -> Option<Mark> {
+/// Where the guest of a recording failed, and how.
+fn failure_of(reader: &TraceReader) -> Option<(Mark, FailureKind)> {
     match reader.ending().map(|end| &end.ending) {
-        Some(Ending::Failure { place, .. }) => Some(*place),
+        Some(Ending::Failure { place, kind, .. }) => Some((*place, *kind)),
         _ => None,
     }
 }

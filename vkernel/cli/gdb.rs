@@ -88,7 +88,7 @@ fn start(ddb: &mut Ddb<'_>, config: &GdbConfig, slide: i64) -> Result<ExitStatus
     }
     let mut gdb = gdb.args(&config.arguments).spawn().with_context(|| {
         format!(
-            "cannot start {}: install gdb, or name it by --gdb; --listen serves one elsewhere",
+            "cannot start {}: install gdb, or name it by --debugger; --listen serves one elsewhere",
             config.gdb.display()
         )
     })?;

@@ -157,6 +157,11 @@ mod tests {
         }
         for name in [
             "replay",
+            "ddb",
+            "gdb",
+            "drgn",
+            "crash",
+            "trace vmcore",
             "trace info",
             "trace events",
             "trace verify",

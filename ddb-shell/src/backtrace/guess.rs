@@ -74,7 +74,7 @@ impl Walk<'_, '_> {
         is_named && self.follows_call(vaddr)
     }
 
-    fn follows_call(&self, vaddr: u64) -> bool {
+    pub(super) fn follows_call(&self, vaddr: u64) -> bool {
         // Fewer bytes are enough behind a page that is not mapped.
         (2..=7).rev().any(|length| {
             let mut bytes = [0; 7];

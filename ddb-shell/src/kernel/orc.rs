@@ -57,8 +57,9 @@ struct Entry {
 }
 
 impl Format {
-    /// The format that the kernel's type information describes; without any, that of its version.
-    fn of(symbols: &Symbols<'_>, memory: &dyn GuestMemory) -> Format {
+    /// The format that the kernel's type information describes; without any, that of its version; where the kernel lists no
+    /// data, and so no banner, that in which most entries are calls.
+    fn of(symbols: &Symbols<'_>, tables: OrcTables, memory: &dyn GuestMemory) -> Format {
         let types = symbols.types();
         let entry = types.structure("orc_entry");
         let member = |name: &str| types.member(entry.as_ref()?, name).ok()?;
@@ -68,9 +69,24 @@ impl Format {
                 Format { type_mask: 3, end_bit: Some(1 << (end.offset_bits - 32).min(15)) }
             }
             (Some(3), _) => NEW,
-            _ if version(symbols, memory) >= Some((6, 4)) => NEW,
-            _ => OLD,
+            _ => match version(symbols, memory) {
+                Some(version) if version >= (6, 4) => NEW,
+                Some(_) => OLD,
+                None => Format::by_most(tables, memory),
+            },
         }
+    }
+
+    /// Nearly all entries are calls: type 0 until 6.3, type 2 from 6.4 on.
+    fn by_most(tables: OrcTables, memory: &dyn GuestMemory) -> Format {
+        const SAMPLE: u64 = 256;
+        let words = (0..SAMPLE).filter_map(|ordinal| {
+            let entry = tables.entries.wrapping_add(ENTRY_BYTES * (tables.count * ordinal / SAMPLE));
+            memory.read_number(entry.wrapping_add(4), 2).ok()
+        });
+        let types: Vec<u64> = words.map(|word| word >> 8 & 7).collect();
+        let count = |wanted: u64| types.iter().filter(|number| **number == wanted).count();
+        if count(2) > count(0) { NEW } else { OLD }
     }
 
     fn kind(self, word: u16) -> Kind {
@@ -106,10 +122,8 @@ impl Orc {
         let count = end.checked_sub(addresses)? / 4;
         let is_sound = (1..=COUNT_MAX).contains(&count);
         find_types(symbols, memory);
-        is_sound.then(|| Orc {
-            kernel: OrcTables { addresses, entries, count },
-            format: Format::of(symbols, memory),
-        })
+        let kernel = OrcTables { addresses, entries, count };
+        is_sound.then(|| Orc { kernel, format: Format::of(symbols, kernel, memory) })
     }
 
     /// The entry for an address: the last that begins at or before it.
@@ -250,6 +264,16 @@ mod tests {
                 (0x102, Some(STACK + 24), Some(0x101))
             );
             assert_eq!(orc.unwind(CODE - 1, None, &registers(), &memory).0, Unwound::Unknown);
+        }
+    }
+
+    #[test]
+    fn the_format_shows_in_what_most_entries_are() {
+        for (format, ordinal) in [(OLD, 0), (NEW, 1)] {
+            let entries =
+                [(0, 8, 0, CALL_BY_SP[ordinal]), (4, 24, 0, CALL_BY_SP[ordinal]), (8, 16, 0, SAVED[ordinal])];
+            let (orc, memory) = bench(format, &entries);
+            assert_eq!(Format::by_most(orc.kernel, &memory), format);
         }
     }
 

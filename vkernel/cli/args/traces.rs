@@ -75,7 +75,7 @@ pub struct GdbArgs {
     pub at: Option<String>,
 
     /// The gdb to start
-    #[arg(long, value_name = "FILE", default_value = "gdb", value_hint = ValueHint::CommandName)]
+    #[arg(long = "debugger", value_name = "FILE", default_value = "gdb", value_hint = ValueHint::CommandName)]
     pub gdb: PathBuf,
 
     /// Start no gdb; serve those that connect to this address
