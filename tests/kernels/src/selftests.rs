@@ -82,7 +82,8 @@ fn compile(sources: &Path, name: &str, bits: &str, flags: &[String], folder: &Pa
 /// The part of the source that the tests need.
 fn sources() -> PathBuf {
     once("selftests-source", |scratch| {
-        let package = package("linux-source-6.1", "");
+        // Split so that linux-source-6.12 is not taken for a newer one.
+        let package = package("linux-source-6", ".1");
         let archive = package.folder.join("usr/src/linux-source-6.1.tar.xz");
         let folder = scratch.join("source");
         fs::create_dir_all(&folder).expect("a folder");
