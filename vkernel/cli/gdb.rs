@@ -30,10 +30,11 @@ pub fn run(config: &GdbConfig) -> Result<ExitStatus> {
     let _host = Host::open(options)?;
     let debugger = open_session(replay, config.at.as_ref(), &symbols, interrupt)?;
     let slide = debugger.symbols().slide();
+    let file = symbols.file_of(debugger.symbols());
     let mut ddb = Ddb::new(debugger);
     match &config.listen {
         Some(address) => listen(&mut ddb, address),
-        None => start(&mut ddb, config, slide),
+        None => start(&mut ddb, config, file, slide),
     }
 }
 
@@ -62,11 +63,11 @@ fn serve_stream(ddb: &mut Ddb<'_>, stream: &TcpStream) -> Result<Ended> {
 }
 
 /// Starts gdb and serves it over a socket of its own.
-fn start(ddb: &mut Ddb<'_>, config: &GdbConfig, slide: i64) -> Result<ExitStatus> {
+fn start(ddb: &mut Ddb<'_>, config: &GdbConfig, file: Option<&Path>, slide: i64) -> Result<ExitStatus> {
     let directory = tempfile::tempdir().context("a directory for the socket")?;
     let socket = directory.path().join("gdb");
     let listener = UnixListener::bind(&socket).with_context(|| socket.display().to_string())?;
-    let symbols = symbol_file(config, directory.path())?;
+    let symbols = symbol_file(config, file, directory.path())?;
     let mut gdb = Command::new(&config.gdb);
     gdb.args(["-q", "-ex", "set architecture i386:x86-64", "-ex", "set pagination off"]);
     if let Some(file) = &symbols {
@@ -120,9 +121,9 @@ fn serve_child(ddb: &mut Ddb<'_>, listener: &UnixListener, gdb: &mut Child) -> R
 }
 
 /// The file with symbols for gdb: that of --symbols, else the kernel if it has any.
-fn symbol_file(config: &GdbConfig, directory: &Path) -> Result<Option<PathBuf>> {
-    if let Some(file) = config.replay.symbols.first() {
-        return Ok(Some(file.clone()));
+fn symbol_file(config: &GdbConfig, given: Option<&Path>, directory: &Path) -> Result<Option<PathBuf>> {
+    if let Some(file) = given {
+        return Ok(Some(file.to_path_buf()));
     }
     let kernel = config.replay.kernel();
     if ddb_shell::Symbols::parse(&kernel).is_err() {

@@ -18,24 +18,36 @@ use std::path::{Path, PathBuf};
 /// Where the guest's symbols may come from. Read when a report is wanted, for a kernel's own table is in its
 /// memory only once it has unpacked itself.
 pub struct SymbolSource {
-    /// The file of `--symbols`, else the kernel: kept until the process ends, for a thread reads it in the background.
+    /// The first file of `--symbols`, else the kernel: kept until the process ends, for a thread reads it in the background.
     image: &'static [u8],
-    /// Whether it is a file of `--symbols`.
-    is_given: bool,
+    /// The files of `--symbols`.
+    given: Vec<(PathBuf, &'static [u8])>,
 }
 
 impl SymbolSource {
-    /// The first file of `--symbols`, else the kernel itself, which may be an ELF with symbols.
+    /// The files of `--symbols`, else the kernel itself, which may be an ELF with symbols.
     ///
     /// # Errors
     /// A file of `--symbols` that cannot be read, or has no symbols.
     pub fn open(files: &[PathBuf], kernel: &[u8]) -> Result<SymbolSource> {
-        let Some(file) = files.first() else {
-            return Ok(SymbolSource { image: Vec::leak(kernel.to_vec()), is_given: false });
+        let mut given = Vec::new();
+        for file in files {
+            let image = map_file(file).with_context(|| format!("--symbols {}", file.display()))?;
+            Symbols::parse(image).map_err(|error| usage(format!("--symbols {}: {error}", file.display())))?;
+            given.push((file.clone(), image));
+        }
+        let first = given.first().map(|(_, image)| *image);
+        Ok(SymbolSource { image: first.unwrap_or_else(|| Vec::leak(kernel.to_vec())), given })
+    }
+
+    /// Of the files of `--symbols` the one that the guest's symbols are from.
+    pub fn file_of(&self, symbols: &Symbols<'_>) -> Option<&Path> {
+        let id = symbols.build_id();
+        let is_it = |image: &[u8]| {
+            id.is_some() && Symbols::parse(image).is_ok_and(|symbols| symbols.build_id() == id)
         };
-        let image = map_file(file).with_context(|| format!("--symbols {}", file.display()))?;
-        Symbols::parse(image).map_err(|error| usage(format!("--symbols {}: {error}", file.display())))?;
-        Ok(SymbolSource { image, is_given: true })
+        let (file, _) = self.given.iter().find(|(_, image)| is_it(image)).or(self.given.first())?;
+        Some(file)
     }
 
     /// Somebody who looks at a guest with these symbols: the image's, moved to where the kernel is, else those in the
@@ -47,22 +59,28 @@ impl SymbolSource {
             is_linux(protocol),
             stops_at_warnings,
         );
-        Inspected(RefCell::new(inspector))
+        let others = self.others();
+        Inspected(RefCell::new(inspector.with_debug_files(move |_| {
+            others.iter().filter_map(|image| Symbols::of_kernel(image, protocol).ok()).collect()
+        })))
     }
 
     /// The same for a debugger, which looks for separate debug information, too, and reads in the background what it will
     /// need.
     pub fn guest_inspector<'a>(&self, protocol: BootProtocol, stops_at_warnings: bool) -> GuestInspector<'a> {
         let image = self.image;
-        let inspector = GuestInspector::new(
-            move || Some(prepared(image, Symbols::of_kernel(image, protocol).ok()?)),
-            is_linux(protocol),
-            stops_at_warnings,
-        );
-        match self.is_given {
-            true => inspector,
-            false => inspector.with_debug_files(separate_debug_information),
+        let open = move |image| Some(prepared(image, Symbols::of_kernel(image, protocol).ok()?));
+        let inspector = GuestInspector::new(move || open(image), is_linux(protocol), stops_at_warnings);
+        if self.given.is_empty() {
+            return inspector.with_debug_files(separate_debug_information);
         }
+        let others = self.others();
+        inspector.with_debug_files(move |_| others.iter().filter_map(|image| open(image)).collect())
+    }
+
+    /// The files of `--symbols` but for the first.
+    fn others(&self) -> Vec<&'static [u8]> {
+        self.given.iter().skip(1).map(|(_, image)| *image).collect()
     }
 }
 

@@ -12,7 +12,7 @@ use host::{Host, HostOptions};
 use machine::Interrupt;
 use std::fs::File;
 use std::io::BufWriter;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Writes the place to a file.
@@ -20,6 +20,12 @@ use std::process::Command;
 /// # Errors
 /// A trace that cannot be read, a guest that is no Linux, or a file that cannot be written.
 pub fn write(config: &PlaceConfig, output: &Path) -> Result<ExitStatus> {
+    dump(config, output)?;
+    Ok(ExitStatus::Good)
+}
+
+/// Does so, and gives the file of --symbols that is the running kernel's.
+fn dump(config: &PlaceConfig, output: &Path) -> Result<Option<PathBuf>> {
     let interrupt = Interrupt::default();
     let options = HostOptions { inputs: false, interrupt: Some(interrupt.flag()), ..HostOptions::default() };
     let _host = Host::open(options)?;
@@ -36,7 +42,7 @@ pub fn write(config: &PlaceConfig, output: &Path) -> Result<ExitStatus> {
         });
     }
     say::line(&format!("wrote {} as of {}", output.display(), place::shown(debugger.now())));
-    Ok(ExitStatus::Good)
+    Ok(symbols.file_of(debugger.symbols()).map(Path::to_path_buf))
 }
 
 /// Opens the place in drgn.
@@ -44,12 +50,11 @@ pub fn write(config: &PlaceConfig, output: &Path) -> Result<ExitStatus> {
 /// # Errors
 /// As [`write`], or drgn cannot be started.
 pub fn drgn(config: &AnalyseConfig) -> Result<ExitStatus> {
-    analyse(config, "drgn", |command, core| {
+    analyse(config, "drgn", |command, core, _| {
         command.arg("-c").arg(core);
         for file in &config.place.replay.symbols {
             command.arg("-s").arg(file);
         }
-        Ok(())
     })
 }
 
@@ -58,29 +63,26 @@ pub fn drgn(config: &AnalyseConfig) -> Result<ExitStatus> {
 /// # Errors
 /// As [`write`], no --symbols was given, or crash cannot be started.
 pub fn crash(config: &AnalyseConfig) -> Result<ExitStatus> {
-    analyse(config, "crash", |command, core| {
-        let vmlinux = config.place.replay.symbols.first();
-        let vmlinux = vmlinux.ok_or_else(|| {
-            usage("crash needs the kernel's vmlinux with debug information: --symbols FILE")
-        })?;
-        command.arg(vmlinux).arg(core);
-        Ok(())
+    if config.place.replay.symbols.is_empty() {
+        return Err(usage("crash needs the kernel's vmlinux with debug information: --symbols FILE"));
+    }
+    analyse(config, "crash", |command, core, vmlinux| {
+        command.args(vmlinux).arg(core);
     })
 }
 
-/// Runs a tool on the place.
+/// Runs a tool on the place; `prepare` is given the dump and the kernel's file of --symbols.
 fn analyse(
     config: &AnalyseConfig,
     tool: &str,
-    prepare: impl FnOnce(&mut Command, &Path) -> Result<()>,
+    prepare: impl FnOnce(&mut Command, &Path, Option<&Path>),
 ) -> Result<ExitStatus> {
     let directory = tempfile::tempdir().context("a directory for the dump")?;
     let core = directory.path().join("vmcore");
+    let vmlinux = dump(&config.place, &core)?;
     let mut command = Command::new(tool);
-    prepare(&mut command, &core)?;
-    command.args(&config.arguments);
-    write(&config.place, &core)?;
-    let status = command.status().with_context(|| {
+    prepare(&mut command, &core, vmlinux.as_deref());
+    let status = command.args(&config.arguments).status().with_context(|| {
         format!("cannot start {tool}: install it, or write the dump by vkernel trace vmcore")
     })?;
     Ok(if status.success() { ExitStatus::Good } else { ExitStatus::HostTrouble })

@@ -29,7 +29,8 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "ENGINE", default_value = "interp", value_parser = engine())]
     pub engine: Engine,
 
-    /// A file with the kernel's symbols, usually its vmlinux; may be repeated
+    /// A file with the kernel's symbols, usually its vmlinux; may be repeated: of several, the one whose build id is the
+    /// running Linux's, else the first
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub symbols: Vec<PathBuf>,
 }
