@@ -244,12 +244,6 @@ impl<'a> Live<'a> {
         self.writer.as_ref().map(TraceWriter::path)
     }
 
-    /// Why it ended, if it has.
-    #[must_use]
-    pub fn ended(&self) -> Option<&Ending> {
-        self.finale.as_ref()
-    }
-
     /// Looks outside, then runs the machine once. An ending is the error.
     fn slice(&mut self, stops: &StopSet, asked_for: Option<Mark>) -> Result<Option<Advance>, Ending> {
         if let Some(ending) = self.look_outside(Duration::ZERO) {
@@ -392,7 +386,8 @@ impl<'a> Live<'a> {
 
     fn keep_time(&mut self) {
         let now_ns = self.world.monotonic_ns();
-        self.say_if_silent(now_ns);
+        // The host's time without that in which a debugger had the guest stand still.
+        self.say_if_silent(self.host_time().0);
         if self.options.clock == Clock::Host && now_ns - self.wall_noted_ns >= WALL_CLOCK_NS {
             self.wall_noted_ns = now_ns;
             let wall_ns = self.world.wall_clock_ns();

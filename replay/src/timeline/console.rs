@@ -40,12 +40,6 @@ impl ConsoleLog {
         let next = self.places.partition_point(|(start, _)| *start <= offset);
         (offset < self.bytes.len()).then(|| self.places[next - 1].1)
     }
-
-    /// The furthest place noted.
-    #[must_use]
-    pub fn last_place(&self) -> Option<Mark> {
-        self.places.last().map(|(_, mark)| *mark)
-    }
 }
 
 #[cfg(test)]
