@@ -3,7 +3,7 @@
 use super::commands::{COMMANDS, Command, Repeats};
 use super::expr::{self, ExprError, Scope};
 use super::lexer::{Lexer, Token};
-use super::{CommandError, Ddb, Repeated};
+use super::{CommandError, Ddb};
 use std::fmt::Write as _;
 
 /// What follows a command.
@@ -123,7 +123,7 @@ impl Ddb<'_> {
     }
 
     fn repeat(&mut self) -> Result<(), CommandError> {
-        let Some(Repeated { command }) = self.repeated.clone() else { return Ok(()) };
+        let Some(command) = self.repeated else { return Ok(()) };
         let arguments = Arguments { modifier: None, lexer: self.lexer(""), is_repeated: true };
         self.dot = self.next;
         (command.run)(self, arguments)
@@ -139,7 +139,7 @@ impl Ddb<'_> {
         let command = self.command(&mut lexer)?;
         let Some(command) = command else { return Ok(()) };
         let modifier = lexer.modifier();
-        self.repeated = (command.repeats != Repeats::Never).then_some(Repeated { command });
+        self.repeated = (command.repeats != Repeats::Never).then_some(command);
         let result = (command.run)(self, Arguments { modifier, lexer, is_repeated: false });
         if command.repeats == Repeats::Again {
             self.next = self.dot;

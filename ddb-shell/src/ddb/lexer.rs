@@ -84,14 +84,6 @@ impl<'t> Lexer<'t> {
         rest
     }
 
-    /// Reads up to the next blank, whatever it is.
-    pub fn take_word(&mut self) -> Option<&'t str> {
-        let rest = self.rest();
-        let length = rest.find(char::is_whitespace).unwrap_or(rest.len());
-        self.at = self.text.len() - rest.len() + length;
-        (length > 0).then(|| &rest[..length])
-    }
-
     /// Numbers that do not say their radix are read in this one from now on.
     pub fn set_radix(&mut self, radix: u32) {
         self.radix = radix;

@@ -17,7 +17,11 @@ mod symbolic;
 mod terminal;
 mod variables;
 
+use crate::debugger::place::{PlaceError, shown};
+use crate::debugger::stepping::linear_rip;
+use crate::debugger::target::TargetError;
 use crate::debugger::{DebugError, Debugger, Why};
+use crate::kernel::current_task;
 use commands::examine::Format;
 use disassembly::Disassembler;
 pub use docs::{manual, names_of_commands};
@@ -49,14 +53,14 @@ impl From<lexer::LexError> for CommandError {
     }
 }
 
-impl From<crate::debugger::target::TargetError> for CommandError {
-    fn from(error: crate::debugger::target::TargetError) -> CommandError {
+impl From<TargetError> for CommandError {
+    fn from(error: TargetError) -> CommandError {
         DebugError::from(error).into()
     }
 }
 
-impl From<crate::debugger::place::PlaceError> for CommandError {
-    fn from(error: crate::debugger::place::PlaceError) -> CommandError {
+impl From<PlaceError> for CommandError {
+    fn from(error: PlaceError) -> CommandError {
         DebugError::from(error).into()
     }
 }
@@ -75,12 +79,6 @@ pub struct Words {
     symbols: Arc<Vec<String>>,
 }
 
-/// What an empty line repeats.
-#[derive(Clone)]
-struct Repeated {
-    command: &'static commands::Command,
-}
-
 /// The state of a prompt.
 pub struct Ddb<'a> {
     /// The session.
@@ -97,7 +95,8 @@ pub struct Ddb<'a> {
     print_format: char,
     variables: Variables,
     scripts: Scripts,
-    repeated: Option<Repeated>,
+    /// What an empty line repeats.
+    repeated: Option<&'static commands::Command>,
     disassembler: Disassembler,
     left: Option<Left>,
     /// The hint about `next` and `n` has been given.
@@ -223,19 +222,19 @@ impl<'a> Ddb<'a> {
         let word = self.describe_entry(why);
         let vcpu = self.debugger.vcpu;
         let location = self.location(vcpu);
-        let place = crate::debugger::place::shown(self.debugger.now());
-        let task = crate::kernel::current_task(self.debugger.machine(), vcpu, self.debugger.symbols());
+        let place = shown(self.debugger.now());
+        let task = current_task(self.debugger.machine(), vcpu, self.debugger.symbols());
         let task = task.map_or_else(String::new, |task| format!(" {task}"));
         let _ = writeln!(self.out, "[ vCPU {vcpu}{task} {place} ]");
         let _ = writeln!(self.out, "{word}\t{location}");
-        self.dot = crate::debugger::stepping::linear_rip(&self.debugger.machine().cpus()[vcpu]);
+        self.dot = linear_rip(&self.debugger.machine().cpus()[vcpu]);
         self.next = self.dot;
     }
 
     /// Symbol, colon, instruction: where a vCPU is.
     fn location(&mut self, vcpu: usize) -> String {
         let machine = self.debugger.machine();
-        let rip = crate::debugger::stepping::linear_rip(&machine.cpus()[vcpu]);
+        let rip = linear_rip(&machine.cpus()[vcpu]);
         let label = symbolic::label(self.debugger.symbols(), rip, self.variables.max_offset);
         let line = symbolic::source_line(self.debugger.symbols(), rip);
         let (text, _) = self.disassembler.at(&self.debugger, vcpu, rip);

@@ -2,12 +2,11 @@
 //! instructions is run through, forwards and backwards. Exceptions are not passed over, for the instruction raised them.
 
 use super::stepping::{linear_rip, linear_rsp, next_instruction};
-use super::target::nothing;
 use super::{DebugError, Debugger, Why, why};
 use boundary::{Icount, Mark};
 use iced_x86::Mnemonic;
 use machine::{Machine, StopReason, StopSet};
-use replay::{Arrival, Query};
+use replay::Query;
 
 /// How far back an interrupt may have begun that has just been returned from.
 const HANDLER_COUNTS_MAX: u64 = 1 << 26;
@@ -39,7 +38,7 @@ impl Debugger<'_> {
             let returns_to = pushed(self.machine(), self.vcpu, false).filter(|(_, saved)| *saved == rsp);
             match returns_to {
                 Some((back, _)) if stepped == Why::Done && handlers.contains(&rip) => {
-                    let passed = self.run_to_place(back, rsp)?;
+                    let passed = self.run_to(&[back], &|at| at == rsp)?;
                     if passed != Why::Done {
                         self.arrived();
                         return Ok(passed);
@@ -51,30 +50,6 @@ impl Debugger<'_> {
                 }
             }
         }
-    }
-
-    /// Runs until this vCPU is at this address with this stack pointer, or to a stop of the list.
-    fn run_to_place(&mut self, vaddr: u64, rsp: u64) -> Result<Why, DebugError> {
-        let mut set = self.stops.set();
-        set.execute.push(vaddr);
-        let (own, stops) = (self.vcpu, &self.stops);
-        let is_there = |machine: &Machine, vcpu: u8| {
-            let cpu = &machine.cpus()[usize::from(vcpu)];
-            usize::from(vcpu) == own && linear_rip(cpu) == vaddr && linear_rsp(cpu) == rsp
-        };
-        let condition = |machine: &Machine, vcpu: u8, reason: StopReason| {
-            (reason == StopReason::Execute && is_there(machine, vcpu))
-                || stops.entry_of(machine, vcpu, reason).is_some()
-        };
-        let arrival = self.target.run(None, Query { stops: &set, condition: &condition, workers: 1 })?;
-        let Arrival::Stopped { vcpu, reason } = arrival else { return Ok(why(arrival)) };
-        if reason == StopReason::Execute && is_there(self.machine(), vcpu) {
-            return Ok(Why::Done);
-        }
-        let number = self.stops.entry_of(self.machine(), vcpu, reason).map_or(0, |entry| entry.number);
-        self.stops.count(number);
-        self.vcpu = usize::from(vcpu);
-        Ok(Why::Entry { number, reason: Some(reason) })
     }
 
     /// The entry points of this vCPU's handlers of interrupts, in 64-bit mode.
@@ -124,7 +99,7 @@ impl Debugger<'_> {
 
     /// The place before the delivery of the interrupt that was returned from to here, if it was one.
     fn delivery_before(&mut self, returned_to: (u64, u64)) -> Result<Option<Mark>, DebugError> {
-        let set = StopSet { interrupts: true, exceptions: u32::MAX, ..nothing() };
+        let set = StopSet { interrupts: true, exceptions: u32::MAX, ..StopSet::default() };
         let own = self.vcpu;
         let condition = |machine: &Machine, vcpu: u8, reason: StopReason| {
             let has_code = matches!(reason, StopReason::Exception { error_code: Some(_), .. });

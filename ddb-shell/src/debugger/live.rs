@@ -50,7 +50,7 @@ impl<'a> LiveTarget<'a> {
 
     /// Lets the guest run until somebody asks for the debugger (true) or it ends.
     pub fn run_freely(&mut self) -> bool {
-        self.is_past = false;
+        self.go_live();
         self.live.advance(&StopSet::default(), None) == Advance::Asked
     }
 
@@ -58,6 +58,13 @@ impl<'a> LiveTarget<'a> {
     #[must_use]
     pub fn into_live(self) -> Live<'a> {
         self.live
+    }
+
+    /// Leaves the recording: the cursor is at the live end.
+    fn go_live(&mut self) {
+        if std::mem::take(&mut self.is_past) {
+            self.live.note(Note::Detach);
+        }
     }
 
     /// Puts the cursor into the recording so far, at its end if it was at the live end.
@@ -136,7 +143,7 @@ impl Target for &mut LiveTarget<'_> {
                 return Ok(found);
             }
         }
-        self.is_past = false;
+        self.go_live();
         loop {
             let advance = self.live.advance(query.stops, until);
             if let Advance::Stopped { vcpu, reason } = advance {
@@ -154,7 +161,7 @@ impl Target for &mut LiveTarget<'_> {
         if let Some(past) = self.in_the_past() {
             return Ok(past.step(vcpu)?);
         }
-        self.is_past = false;
+        self.go_live();
         let counts = self.live.machine.cpus()[usize::from(vcpu)].own_counts + 1;
         let stops = StopSet { own_counts: Some((vcpu, counts)), ..StopSet::default() };
         match self.live.advance(&stops, None) {
@@ -182,7 +189,7 @@ impl Target for &mut LiveTarget<'_> {
                 "this is the past of a live guest, which is as it was; go on to the end to write to the guest",
             ));
         }
-        self.is_past = false;
+        self.go_live();
         self.live.operate(operator);
         Ok(())
     }

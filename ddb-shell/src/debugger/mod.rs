@@ -194,23 +194,26 @@ impl<'a> Debugger<'a> {
             return Ok(None);
         }
         let console = self.target.console()?;
-        let first = self
-            .stops
-            .texts()
-            .filter_map(|(number, regex)| {
-                let found = regex.find_iter(&console).find(|found| found.end() > printed_bytes)?;
-                Some((found.end(), number))
-            })
-            .min();
-        let Some((end, number)) = first else { return Ok(None) };
-        if !self.stops.count(number) {
+        let ends = self.stops.texts().flat_map(|(number, regex)| {
+            let found = regex.find_iter(&console).map(|found| found.end());
+            found.filter(|end| *end > printed_bytes).map(move |end| (end, number))
+        });
+        let mut ends: Vec<(usize, u32)> = ends.collect();
+        ends.sort_unstable();
+        let Some((end, number)) = ends.into_iter().find(|(_, number)| self.stops.count(*number)) else {
             return Ok(None);
-        }
-        let past = self.target.past()?;
-        if let Some(place) = past.console_place(end - 1) {
-            past.seek(place)?;
+        };
+        if let Some(place) = self.target.past()?.console_place(end - 1) {
+            self.go_to_printed(place)?;
         }
         Ok(Some(Why::Entry { number, reason: None }))
+    }
+
+    /// Goes to where a text was printed, and looks at the vCPU that printed it.
+    fn go_to_printed(&mut self, place: Mark) -> Result<(), DebugError> {
+        self.target.past()?.seek(place)?;
+        self.vcpu = self.machine().running_vcpu();
+        Ok(())
     }
 
     /// Goes back to the last stop before the cursor.
@@ -234,7 +237,7 @@ impl<'a> Debugger<'a> {
                 Why::Start
             }
             (hit, Some((place, number))) if hit.is_none_or(|hit| hit.place < place) => {
-                past.seek(place)?;
+                self.go_to_printed(place)?;
                 Why::Entry { number, reason: None }
             }
             (Some(hit), _) => {
@@ -249,17 +252,12 @@ impl<'a> Debugger<'a> {
         Ok(why)
     }
 
-    /// The number of the entry that a hit belongs to; its condition held where it was found.
+    /// The number of the entry that a hit belongs to. Its condition held where it was found, which for all but breakpoints
+    /// is behind the place that one goes back to.
     fn number_of(&self, vcpu: u8, reason: StopReason) -> u32 {
-        let unconditional = StopList::entry_of;
-        let mut stops = self.stops.clone();
-        let numbers: Vec<u32> = stops.entries().iter().map(|entry| entry.number).collect();
-        for number in numbers {
-            if let Some(entry) = stops.get_mut(number) {
-                entry.condition = None;
-            }
-        }
-        unconditional(&stops, self.machine(), vcpu, reason).map_or(0, |entry| entry.number)
+        let entry = self.stops.entry_of(self.machine(), vcpu, reason);
+        let entry = entry.or_else(|| self.stops.entries_of(self.machine(), vcpu, reason).next());
+        entry.map_or(0, |entry| entry.number)
     }
 
     /// The last text to stop at that was printed before the cursor.

@@ -4,7 +4,6 @@
 //! pointer; another vCPU or another task that passes there has another. Forwards this is what gdb does; backwards a
 //! function is left by going to where it was entered.
 
-use super::target::nothing;
 use super::{DebugError, Debugger, Why, why};
 use crate::symbols::SourceLine;
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
@@ -162,37 +161,42 @@ impl Debugger<'_> {
                 DebugError::Nothing("the caller of this function is not to be seen on the stack".to_owned())
             })?;
         let rsp = linear_rsp(&self.machine().cpus()[self.vcpu]);
-        self.run_to_stack(&[caller], rsp.wrapping_add(1))
+        self.run_to(&[caller], &|at| at > rsp && at - rsp < STACK_BYTES)
     }
 
-    /// Runs until this vCPU is at one of these addresses with a stack pointer of at least `rsp`, near by; or to a stop
-    /// of the list.
-    fn run_to_stack(&mut self, vaddrs: &[u64], rsp: u64) -> Result<Why, DebugError> {
+    /// Runs until this vCPU is at one of these addresses with a stack pointer that is the one meant, or to a stop of the
+    /// list. Another vCPU or task that passes there has another stack.
+    pub(super) fn run_to(
+        &mut self,
+        vaddrs: &[u64],
+        is_stack: &(dyn Fn(u64) -> bool + Sync),
+    ) -> Result<Why, DebugError> {
         let mut set = self.stops.set();
         set.execute.extend_from_slice(vaddrs);
-        let is_own = |machine: &Machine, vcpu: u8, reason: StopReason| {
+        let own = self.vcpu;
+        let is_there = |machine: &Machine, vcpu: u8, reason: StopReason| {
             let cpu = &machine.cpus()[usize::from(vcpu)];
             reason == StopReason::Execute
-                && usize::from(vcpu) == self.vcpu
-                && vaddrs.contains(&cpu.rip)
-                && linear_rsp(cpu).wrapping_sub(rsp) < STACK_BYTES
+                && usize::from(vcpu) == own
+                && vaddrs.contains(&linear_rip(cpu))
+                && is_stack(linear_rsp(cpu))
         };
-        let stops = &self.stops;
-        let condition = |machine: &Machine, vcpu: u8, reason: StopReason| {
-            is_own(machine, vcpu, reason) || stops.entry_of(machine, vcpu, reason).is_some()
-        };
-        let arrival = self.target.run(None, Query { stops: &set, condition: &condition, workers: 1 })?;
-        let Arrival::Stopped { vcpu, reason } = arrival else { return Ok(why(arrival)) };
-        if usize::from(vcpu) == self.vcpu
-            && reason == StopReason::Execute
-            && vaddrs.contains(&self.machine().cpus()[self.vcpu].rip)
-        {
-            return Ok(Why::Done);
+        loop {
+            let stops = &self.stops;
+            let condition = |machine: &Machine, vcpu: u8, reason: StopReason| {
+                is_there(machine, vcpu, reason) || stops.entry_of(machine, vcpu, reason).is_some()
+            };
+            let arrival = self.target.run(None, Query { stops: &set, condition: &condition, workers: 1 })?;
+            let Arrival::Stopped { vcpu, reason } = arrival else { return Ok(why(arrival)) };
+            if is_there(self.machine(), vcpu, reason) {
+                return Ok(Why::Done);
+            }
+            let number = self.number_of(vcpu, reason);
+            if self.stops.count(number) {
+                self.vcpu = usize::from(vcpu);
+                return Ok(Why::Entry { number, reason: Some(reason) });
+            }
         }
-        let number = self.stops.entry_of(self.machine(), vcpu, reason).map_or(0, |entry| entry.number);
-        self.stops.count(number);
-        self.vcpu = usize::from(vcpu);
-        Ok(Why::Entry { number, reason: Some(reason) })
     }
 
     /// Goes to the next source line of this function, or out of it, over calls: gdb's `next`. Without source lines, to
@@ -226,7 +230,7 @@ impl Debugger<'_> {
         // A jump within the function, or a push, stays; what an interrupt entered is elsewhere and deeper.
         let is_elsewhere = now != behind && !self.is_one_function(rip, now) && stack < rsp;
         if why == Why::Done && (is_call && now != behind || is_elsewhere) {
-            return self.run_to_stack(&[rip, behind], rsp);
+            return self.run_to(&[rip, behind], &|at| at >= rsp && at - rsp < STACK_BYTES);
         }
         Ok(why)
     }
@@ -263,7 +267,7 @@ impl Debugger<'_> {
         if function.offset > 0 {
             // Where it was entered the stack pointer was at its return address, above all that it has pushed.
             let entry = rip - function.offset;
-            let set = StopSet { execute: vec![entry], ..nothing() };
+            let set = StopSet { execute: vec![entry], ..StopSet::default() };
             let (own, workers) = (self.vcpu, self.workers);
             let condition = |machine: &Machine, vcpu: u8, _: StopReason| {
                 let at = linear_rsp(&machine.cpus()[usize::from(vcpu)]);

@@ -2,6 +2,7 @@
 //!
 //! A list becomes a [`StopSet`] for the machine, and a stop of the machine becomes an entry of the list again.
 
+use super::stepping::linear_rip;
 use machine::{Machine, StopReason, StopSet, Watchpoint};
 use regex::bytes::Regex;
 use std::fmt;
@@ -61,8 +62,6 @@ pub struct Entry {
     pub passed: u64,
     /// All hits that counted, forwards.
     pub hits: u64,
-    /// Gone as soon as it is hit.
-    pub is_temporary: bool,
 }
 
 /// The list.
@@ -77,8 +76,7 @@ impl StopList {
     pub fn add(&mut self, kind: Kind) -> &mut Entry {
         self.last_number += 1;
         let number = self.last_number;
-        let entry =
-            Entry { number, kind, condition: None, every: 1, passed: 0, hits: 0, is_temporary: false };
+        let entry = Entry { number, kind, condition: None, every: 1, passed: 0, hits: 0 };
         self.entries.push(entry);
         self.entries.last_mut().expect("one was just added")
     }
@@ -134,34 +132,42 @@ impl StopList {
         set
     }
 
-    /// The entry that a stop of the machine belongs to, if its condition holds.
-    #[must_use]
-    pub fn entry_of(&self, machine: &Machine, vcpu: u8, reason: StopReason) -> Option<&Entry> {
+    /// The entries that a stop of the machine belongs to, whatever their conditions.
+    pub fn entries_of(
+        &self,
+        machine: &Machine,
+        vcpu: u8,
+        reason: StopReason,
+    ) -> impl Iterator<Item = &Entry> {
         let watches = self.entries.iter().filter(|entry| matches!(entry.kind, Kind::Watch(_)));
         let watch = match reason {
             StopReason::Watch { index, .. } => watches.clone().nth(index).map(|entry| entry.number),
             _ => None,
         };
-        let rip = machine.cpus()[usize::from(vcpu)].rip;
-        self.entries.iter().find(|entry| {
-            let is_it = match (&entry.kind, reason) {
-                (Kind::Execute(vaddr), StopReason::Execute) => *vaddr == rip,
-                (Kind::Watch(_), StopReason::Watch { .. }) => Some(entry.number) == watch,
-                (Kind::Exceptions(vectors), StopReason::Exception { vector, .. }) => {
-                    vectors >> vector & 1 != 0
-                }
-                (Kind::Interrupts(wanted), StopReason::Interrupt { vector }) => {
-                    wanted.is_none_or(|wanted| wanted == vector)
-                }
-                (Kind::Syscalls(wanted), StopReason::Syscall { number }) => {
-                    wanted.is_none_or(|wanted| wanted == number)
-                }
-                (Kind::Ports(first, last), StopReason::Port { port, .. }) => (first..=last).contains(&&port),
-                (Kind::Msrs(first, last), StopReason::Msr { index, .. }) => (first..=last).contains(&&index),
-                _ => false,
-            };
-            is_it && entry.condition.as_ref().is_none_or(|when| (when.holds)(machine, usize::from(vcpu)))
+        let rip = linear_rip(&machine.cpus()[usize::from(vcpu)]);
+        self.entries.iter().filter(move |entry| match (&entry.kind, reason) {
+            (Kind::Execute(vaddr), StopReason::Execute) => *vaddr == rip,
+            (Kind::Watch(_), StopReason::Watch { .. }) => Some(entry.number) == watch,
+            (Kind::Exceptions(vectors), StopReason::Exception { vector, .. }) => vectors >> vector & 1 != 0,
+            (Kind::Interrupts(wanted), StopReason::Interrupt { vector }) => {
+                wanted.is_none_or(|wanted| wanted == vector)
+            }
+            (Kind::Syscalls(wanted), StopReason::Syscall { number }) => {
+                wanted.is_none_or(|wanted| wanted == number)
+            }
+            (Kind::Ports(first, last), StopReason::Port { port, .. }) => (first..=last).contains(&&port),
+            (Kind::Msrs(first, last), StopReason::Msr { index, .. }) => (first..=last).contains(&&index),
+            _ => false,
         })
+    }
+
+    /// The entry that a stop of the machine belongs to, if its condition holds there.
+    #[must_use]
+    pub fn entry_of(&self, machine: &Machine, vcpu: u8, reason: StopReason) -> Option<&Entry> {
+        let holds = |entry: &&Entry| {
+            entry.condition.as_ref().is_none_or(|when| (when.holds)(machine, usize::from(vcpu)))
+        };
+        self.entries_of(machine, vcpu, reason).find(holds)
     }
 
     /// Counts a hit of an entry when running forwards: whether it is one to stop at.
@@ -172,9 +178,6 @@ impl StopList {
         let stops = entry.passed >= entry.every;
         if stops {
             entry.passed = 0;
-            if entry.is_temporary {
-                self.remove(|entry| entry.number == number);
-            }
         }
         stops
     }

@@ -4,7 +4,7 @@
 //! refused.
 
 use boundary::{Mark, Note, Operator};
-use machine::{Machine, StopSet};
+use machine::Machine;
 use replay::{Arrival, Hit, Hits, PlayError, ProgressReport, Query, Timeline};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -228,10 +228,4 @@ impl Target for Timeline<'_> {
     fn on_progress(&mut self, tell: Tell) {
         self.on_progress = Box::new(move |report| (tell.borrow_mut())(report));
     }
-}
-
-/// Nothing to stop at.
-#[must_use]
-pub fn nothing() -> StopSet {
-    StopSet::default()
 }

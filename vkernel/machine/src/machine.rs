@@ -196,6 +196,12 @@ impl Machine {
         &self.cpus
     }
 
+    /// Whose quantum it is: the vCPU that executed the last count, unless the next one's has begun.
+    #[must_use]
+    pub fn running_vcpu(&self) -> usize {
+        self.schedule.current
+    }
+
     /// Memory and devices, for looking.
     #[must_use]
     pub fn system(&self) -> &System {

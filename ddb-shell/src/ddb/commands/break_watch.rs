@@ -1,11 +1,13 @@
 //! What stops the guest: breakpoints, watchpoints, events.
 
 use super::super::dispatch::Arguments;
+use super::super::expr;
 use super::super::lexer::Token;
 use super::super::symbolic::label;
 use super::super::{CommandError, Ddb};
 use super::{Command, Group, Repeats};
 use crate::debugger::Why;
+use crate::debugger::place::{self, Place};
 use crate::debugger::stops::{Condition, Entry, Kind};
 use machine::{Space, StopReason, Watchpoint};
 use std::fmt::Write as _;
@@ -195,7 +197,7 @@ impl Ddb<'_> {
         let Token::Name(event) = arguments.lexer.next()? else { return Err(usage()) };
         let number = |ddb: &mut Self, arguments: &mut Arguments<'_>| match arguments.lexer.peek()? {
             Token::Name(word) if word == "if" => Ok(None),
-            _ => super::super::expr::optional(&mut arguments.lexer, ddb).map_err(CommandError::from),
+            _ => expr::optional(&mut arguments.lexer, ddb).map_err(CommandError::from),
         };
         let vector = |number: Option<u64>, last: u8| match number.map(u8::try_from) {
             None => Ok(None),
@@ -219,9 +221,9 @@ impl Ddb<'_> {
             }
             "text" => {
                 let rest = arguments.lexer.take_rest();
-                let place = crate::debugger::place::parse(&format!("@{rest}"))?;
+                let place = place::parse(&format!("@{rest}"))?;
                 match place {
-                    crate::debugger::place::Place::Text(regex) => Kind::Text(regex),
+                    Place::Text(regex) => Kind::Text(regex),
                     _ => return Err(usage()),
                 }
             }

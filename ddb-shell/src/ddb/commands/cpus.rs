@@ -1,7 +1,9 @@
 //! vCPUs and their stacks: `trace`, `alltrace`, `thread`.
 
+use super::super::lexer::Token;
 use super::super::{CommandError, Ddb};
 use super::{Command, Group, Repeats};
+use crate::debugger::Why;
 use crate::{Frame, backtrace};
 use std::fmt::Write as _;
 
@@ -69,7 +71,7 @@ pub const THREAD: Command = Command {
         let vcpu = ddb.decimal(&mut arguments.lexer)?;
         ddb.end(&mut arguments.lexer)?;
         ddb.debugger.vcpu = ddb.vcpu_named(vcpu)?;
-        ddb.say_stop(&crate::debugger::Why::Done, None);
+        ddb.say_stop(&Why::Done, None);
         Ok(())
     },
 };
@@ -125,7 +127,7 @@ pub const WHATIS: Command = Command {
     group: Group::Memory,
     repeats: Repeats::Never,
     run: |ddb, mut arguments| {
-        let super::super::lexer::Token::Braces(text) = arguments.lexer.next()? else {
+        let Token::Braces(text) = arguments.lexer.next()? else {
             return Err(CommandError::said(format!("Of what? whatis {}", WHATIS.usage)));
         };
         ddb.end(&mut arguments.lexer)?;

@@ -1,14 +1,17 @@
 //! Going back, going anywhere, and asking the past.
 
 use super::super::dispatch::Arguments;
+use super::super::expr;
+use super::super::lexer::Token;
 use super::super::symbolic::label;
 use super::super::{CommandError, Ddb};
 use super::break_watch::exception_name;
 use super::{Command, Group, Repeats};
+use crate::debugger::Why;
 use crate::debugger::place;
-use crate::debugger::target::nothing;
+use crate::debugger::stepping::linear_rip;
 use boundary::Mark;
-use machine::{Space, StopReason, StopSet, Watchpoint};
+use machine::{Machine, Space, StopReason, StopSet, Watchpoint};
 use replay::{Hit, Query};
 use std::fmt::Write as _;
 
@@ -39,10 +42,10 @@ pub const RNEXT: Command = Command {
     repeats: Repeats::Again,
     run: |ddb, mut arguments| {
         let range = ddb.range(&mut arguments)?;
-        let mut why = crate::debugger::Why::Done;
+        let mut why = Why::Done;
         for _ in 0..range.count.unwrap_or(1) {
             why = ddb.debugger.next_line_back()?;
-            if why != crate::debugger::Why::Done {
+            if why != Why::Done {
                 break;
             }
         }
@@ -146,7 +149,7 @@ pub const LAST: Command = Command {
                 let before = ddb.peek(usize::from(hit.vcpu), address, length_bytes);
                 let after = ddb.after(hit, address, length_bytes)?;
                 ddb.say_change(address, &before, &after);
-                ddb.say_stop(&crate::debugger::Why::Done, None);
+                ddb.say_stop(&Why::Done, None);
                 Ok(())
             }
             None => Err(CommandError::said("Nothing in the recording before here has changed it.")),
@@ -162,7 +165,7 @@ pub const FIRST: Command = Command {
     group: Group::Time,
     repeats: Repeats::Never,
     run: |ddb, mut arguments| {
-        let super::super::lexer::Token::Braces(text) = arguments.lexer.next()? else {
+        let Token::Braces(text) = arguments.lexer.next()? else {
             return Err(CommandError::said(format!("Of what? first {}", FIRST.usage)));
         };
         ddb.end(&mut arguments.lexer)?;
@@ -170,9 +173,8 @@ pub const FIRST: Command = Command {
         let holds = ddb.debugger.c_condition(&text, None).map_err(CommandError::Said)?;
         let watch =
             watched.into_iter().flat_map(|(address, length_bytes)| writes_to(address, length_bytes).watch);
-        let set = StopSet { watch: watch.collect(), ..nothing() };
-        let condition =
-            |machine: &machine::Machine, vcpu: u8, _: StopReason| holds(machine, usize::from(vcpu));
+        let set = StopSet { watch: watch.collect(), ..StopSet::default() };
+        let condition = |machine: &Machine, vcpu: u8, _: StopReason| holds(machine, usize::from(vcpu));
         let workers = ddb.debugger.workers;
         let past = ddb.debugger.target.past()?;
         let end = past.end();
@@ -183,7 +185,7 @@ pub const FIRST: Command = Command {
                 past.seek(replay::settled(hit.found.icount))?;
                 ddb.debugger.vcpu = usize::from(hit.vcpu);
                 ddb.debugger.arrived();
-                ddb.say_stop(&crate::debugger::Why::Done, None);
+                ddb.say_stop(&Why::Done, None);
                 Ok(())
             }
             None if hits.interrupted => Err(CommandError::said("Interrupted.")),
@@ -219,7 +221,7 @@ pub const CALLS: Command = Command {
     run: |ddb, mut arguments| {
         let address = ddb.value(&mut arguments.lexer, "calls")?;
         let limit = ddb.limit(&mut arguments)?;
-        let set = StopSet { execute: vec![address], ..nothing() };
+        let set = StopSet { execute: vec![address], ..StopSet::default() };
         ddb.list_hits(&set, limit, &|ddb, hit| {
             ddb.debugger.target.past()?.seek(hit.place)?;
             Ok(ddb.debugger.call_text(usize::from(hit.vcpu), address))
@@ -236,8 +238,8 @@ pub const EXCEPTIONS: Command = Command {
     repeats: Repeats::Never,
     run: |ddb, mut arguments| {
         let vector = match arguments.lexer.peek()? {
-            super::super::lexer::Token::Name(word) if word == "limit" => None,
-            _ => super::super::expr::optional(&mut arguments.lexer, ddb)?,
+            Token::Name(word) if word == "limit" => None,
+            _ => expr::optional(&mut arguments.lexer, ddb)?,
         };
         let exceptions = match vector {
             None => u32::MAX,
@@ -245,7 +247,7 @@ pub const EXCEPTIONS: Command = Command {
             Some(_) => return Err(CommandError::said("Exceptions have vectors 0 to 1f")),
         };
         let limit = ddb.limit(&mut arguments)?;
-        let set = StopSet { exceptions, ..nothing() };
+        let set = StopSet { exceptions, ..StopSet::default() };
         ddb.list_hits(&set, limit, &|ddb, hit| {
             let StopReason::Exception { vector, error_code, rip } = hit.reason else {
                 return Ok(String::new());
@@ -343,7 +345,7 @@ fn revisit(ddb: &mut Ddb<'_>, mut arguments: Arguments<'_>, steps: isize) -> Res
 /// Stops behind every write to these bytes.
 fn writes_to(address: u64, length_bytes: u64) -> StopSet {
     let watch = Watchpoint { space: Space::Linear, address, length_bytes, read: false, write: true };
-    StopSet { watch: vec![watch], ..nothing() }
+    StopSet { watch: vec![watch], ..StopSet::default() }
 }
 
 /// Bytes in memory as a number if they are 1, 2, 4 or 8, else one by one.
@@ -417,7 +419,7 @@ impl Ddb<'_> {
     /// Reads `limit COUNT`, to the end of the line.
     fn limit(&mut self, arguments: &mut Arguments<'_>) -> Result<usize, CommandError> {
         let mut limit = ANSWERS;
-        if let super::super::lexer::Token::Name(word) = arguments.lexer.peek()?
+        if let Token::Name(word) = arguments.lexer.peek()?
             && word == "limit"
         {
             arguments.lexer.next()?;
@@ -446,7 +448,7 @@ impl Ddb<'_> {
                 _ => {
                     self.debugger.target.past()?.seek(hit.place)?;
                     let cpu = &self.debugger.machine().cpus()[usize::from(hit.vcpu)];
-                    let rip = crate::debugger::stepping::linear_rip(cpu);
+                    let rip = linear_rip(cpu);
                     label(self.debugger.symbols(), rip, self.variables.max_offset)
                 }
             };
