@@ -43,7 +43,7 @@ const CASES: &[Case] = &[
     ("x/S $rsp", r"^0x\w+: +work\+0x|^0x\w+: +\w+\+0x"),
     ("x 0x10", r"not mapped"),
     ("x/y", r"^Bad modifier `y`"),
-    ("search/h panic 4855", r"(?s).*"),
+    ("search/h panic 4855", r"^panic: +0xffffffff80\w{6}\n$"),
     (
         "pte panic",
         r"(?s)^PML4E \(level 4\) +at 0x.* P RW.*0x\w+ is at physical 0x\w+: supervisor only, read and write, execution\n$",
@@ -120,7 +120,8 @@ const CASES: &[Case] = &[
     ("c", r"(?s)^Event 6: write of 0x\w+ at port 0x3f8\n"),
     ("delete #6", r"^$"),
     ("stop text /phase 3 of/", r"^Event 7\n$"),
-    ("c", r"(?s)^\[ vCPU|^Event 7: the text was printed\n"),
+    ("seek @start", r"^\[ vCPU \d @0 \]\n"),
+    ("c", r"(?s)^Event 7: the text was printed\n\[ vCPU \d @\d+ \]\nStopped at +serial_putc\+"),
     ("d all", r"^$"),
     ("show checkpoints", r"^\d+ checkpoints, \d+\.\d MB\n$"),
     ("digest", r"^[0-9a-f]{32}\n$"),

@@ -103,8 +103,10 @@ fn end_of_latest(sandbox: &Sandbox) -> (String, String) {
 
 #[test]
 fn a_boot_that_was_entered_fifty_times_ends_as_one_that_never_was() {
-    // The clock is virtual, so that nothing but the guest decides; the demonstration kernel needs no input.
-    let arguments = ["boot", "--clock", "virtual", "--seed", "3", "-n", "2", "demo:"];
+    // The clock is virtual, so that nothing but the guest decides; the demonstration kernel needs no input. It runs for
+    // longer than it is entered, to a limit.
+    let mut arguments = ["boot", "--clock", "virtual", "--seed", "3", "-n", "2"].to_vec();
+    arguments.extend(["--append", "fixed rounds=30000", "--limit", "600Mi", "demo:"]);
     let plain = Sandbox::new();
     let mut session = Session::start(&plain, &arguments);
     session.wait_for("recorded as");
@@ -114,13 +116,11 @@ fn a_boot_that_was_entered_fifty_times_ends_as_one_that_never_was() {
     let mut session = Session::start(&entered, &arguments);
     let before = tcgetattr(&session.slave).expect("modes");
     session.wait_for("demo: ");
-    let mut entries = 0;
-    while entries < 50 {
+    for entry in 1..=50 {
         session.escape();
         session.wait_for("Stopped at");
         session.wait_for("> ");
-        entries += 1;
-        match entries % 5 {
+        match entry % 5 {
             0 => {
                 session.type_in("rstep\r");
                 session.wait_for("(past)> ");
@@ -138,15 +138,11 @@ fn a_boot_that_was_entered_fifty_times_ends_as_one_that_never_was() {
         session.wait_for("Stopped at");
         session.wait_for("> ");
         session.type_in("continue\r");
-        if session.shown.contains("recorded as") {
-            break;
-        }
     }
     session.wait_for("recorded as");
     let after = tcgetattr(&session.slave).expect("modes");
     session.finish();
     assert_eq!(before.local_flags, after.local_flags, "the terminal is as before");
-    assert!(entries >= 10, "the guest ended after {entries} entries");
     assert_eq!(end_of_latest(&entered), end_of_latest(&plain));
     entered.run(["trace", "verify", "--full", "latest"]).expect(0, &[]);
 }
