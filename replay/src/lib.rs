@@ -25,6 +25,7 @@ pub use live::{Advance, Clock, Limit, Live, LiveOptions, Outcome};
 pub use narrow::{Narrowed, narrow};
 pub use player::{Checkpoint, PlayError, Player, Progress};
 pub use timeline::{
-    Arrival, Budget, Condition, ConsoleLog, Hit, Hits, ProgressReport, Query, Timeline, settled,
+    Arrival, Budget, CheckpointCost, Condition, ConsoleLog, Hit, Hits, ProgressReport, Query, Timeline,
+    settled,
 };
 pub use watch::{FailOn, Failure, Pattern, Watch};

@@ -123,7 +123,7 @@ const CASES: &[Case] = &[
     ("seek @start", r"^\[ vCPU \d @0 \]\n"),
     ("c", r"(?s)^Event 7: the text was printed\n\[ vCPU \d @\d+ \]\nStopped at +serial_putc\+"),
     ("d all", r"^$"),
-    ("show checkpoints", r"^\d+ checkpoints, \d+\.\d MB\n$"),
+    ("show checkpoints", r"^\d+ checkpoints, \d+\.\d MB of memory, \d+\.\d MB on disk\n$"),
     ("digest", r"^[0-9a-f]{32}\n$"),
     ("script here=when; p/x 12", r"^$"),
     ("scripts", r"^here=when; p/x 12\n$"),

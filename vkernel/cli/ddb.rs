@@ -1,6 +1,6 @@
 //! `vkernel ddb`: a recording at the prompt, opened where its guest failed.
 
-use crate::boot::engine;
+use crate::boot::{SELF, engine};
 use crate::config::{BootConfig, DdbConfig, ReplayConfig};
 use crate::exit::ExitStatus;
 use crate::report::SymbolSource;
@@ -16,7 +16,7 @@ use ddb_shell::opening_place;
 use ddb_shell::report::Scene;
 use host::{Host, HostOptions};
 use machine::Interrupt;
-use recorder::{Ending, FailureKind, ImageSet, TraceReader};
+use recorder::{CacheIdentity, CheckpointFile, Ending, FailureKind, ImageSet, TraceReader, cache_directory};
 use replay::{Budget, Outcome, ProgressReport, Timeline};
 use std::cell::RefCell;
 use std::fs::OpenOptions;
@@ -24,6 +24,9 @@ use std::io::{self, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+/// What the checkpoints of a recording may take on disk, about, before every second one is dropped.
+const CACHE_LIMIT_BYTES: u64 = 1 << 30;
 
 /// Opens a recording at the prompt.
 ///
@@ -55,6 +58,10 @@ pub fn open_session<'r>(
     let kind = engine(replay.engine);
     let mut timeline =
         Timeline::new(&replay.reader, &replay.images, kind, interrupt.clone(), Budget::default())?;
+    match checkpoint_file(&replay.reader) {
+        Ok(file) => timeline.keep_checkpoints_in(file),
+        Err(trouble) => say::line(&format!("checkpoints are not kept for the next session: {trouble}")),
+    }
     let tell = progress();
     let told = Rc::clone(&tell);
     timeline.on_progress = Box::new(move |report| (told.borrow_mut())(report));
@@ -85,6 +92,12 @@ pub fn open_session<'r>(
     }
     debugger.find_symbols();
     Ok(debugger)
+}
+
+/// The checkpoints of earlier sessions, beside the trace.
+fn checkpoint_file(reader: &TraceReader) -> io::Result<CheckpointFile> {
+    let identity = CacheIdentity::of_files(reader.path(), Path::new(SELF))?;
+    CheckpointFile::open(&cache_directory(reader.path()), identity, CACHE_LIMIT_BYTES)
 }
 
 /// What a debugger of a live guest needs.

@@ -5,7 +5,7 @@
 
 use boundary::{Mark, Note, Operator};
 use machine::Machine;
-use replay::{Arrival, Hit, Hits, PlayError, ProgressReport, Query, Timeline};
+use replay::{Arrival, CheckpointCost, Hit, Hits, PlayError, ProgressReport, Query, Timeline};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -124,8 +124,11 @@ pub trait Past {
     /// The last place of the recording so far.
     fn end(&self) -> Mark;
 
-    /// Number of checkpoints and what they cost in bytes.
-    fn checkpoint_cost(&self) -> (usize, u64);
+    /// What checkpoints cost.
+    fn checkpoint_cost(&self) -> CheckpointCost;
+
+    /// Why checkpoints are no longer kept on disk, if they are not.
+    fn checkpoint_trouble(&self) -> Option<&str>;
 
     /// The place at which the byte of the console at `offset` was printed, if that has been passed.
     fn console_place(&self, offset: usize) -> Option<Mark>;
@@ -165,8 +168,12 @@ impl Past for Timeline<'_> {
         Timeline::end(self)
     }
 
-    fn checkpoint_cost(&self) -> (usize, u64) {
+    fn checkpoint_cost(&self) -> CheckpointCost {
         Timeline::checkpoint_cost(self)
+    }
+
+    fn checkpoint_trouble(&self) -> Option<&str> {
+        Timeline::checkpoint_trouble(self)
     }
 
     fn console_place(&self, offset: usize) -> Option<Mark> {
