@@ -99,10 +99,12 @@ pub struct Checkpoint {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct PlayerState {
     agreed: Mark,
-    console: ConsoleState,
+    /// What the console had shown.
+    pub console: ConsoleState,
     power: Option<(Mark, PowerEvent)>,
     triple_fault: Option<TripleFault>,
-    passed_here: usize,
+    /// How many events were passed at the very place.
+    pub passed_here: usize,
     /// How many counts each vCPU had executed.
     pub own_counts: Vec<u64>,
 }

@@ -1,6 +1,8 @@
 //! Time travel over recordings of the demonstration kernel: wherever one goes and however one comes there,
 //! the machine is the one that straight replay has at that place.
 
+mod journeys;
+
 use boundary::{Digest, Icount, Mark};
 use machine::{EngineKind, Interrupt, Space, StopReason, StopSet, Watchpoint};
 use recorder::{CacheIdentity, CheckpointFile, ImageSet, Store, StoreRoot, TraceReader, gather_images};

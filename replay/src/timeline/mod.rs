@@ -57,10 +57,10 @@ pub struct ProgressReport {
 
 /// A recording with a cursor that moves both ways.
 pub struct Timeline<'a> {
-    player: Player<'a>,
-    reader: TraceReader,
-    media: &'a dyn Media,
-    engine: EngineKind,
+    pub(crate) player: Player<'a>,
+    pub(crate) reader: TraceReader,
+    pub(crate) media: &'a dyn Media,
+    pub(crate) engine: EngineKind,
     interrupt: Interrupt,
     checkpoints: Checkpoints,
     console: ConsoleLog,
