@@ -1,6 +1,6 @@
 //! The real gdb on recordings, by scripts.
 
-use super::with_a_race;
+use super::{expect_in_order, with_a_race};
 use crate::support::program::{Ran, Sandbox};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -16,15 +16,6 @@ fn gdb(sandbox: &Sandbox, options: &str, script: &str) -> Ran {
     ));
     ran.expect(0, &[]);
     ran
-}
-
-/// The lines must be there, in this order, each somewhere in a line of the output.
-fn expect_in_order(ran: &Ran, lines: &[&str]) {
-    let mut rest = ran.stdout.as_str();
-    for line in lines {
-        let at = rest.find(line).unwrap_or_else(|| panic!("`{line}` should follow\n{ran}"));
-        rest = &rest[at + line.len()..];
-    }
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use crate::args::boot::{Clock, Engine, FailOn, Keep, OnFail};
 use crate::args::values::Limit;
 use crate::config::{BootConfig, Judgement, Recording, refuse_path};
-use crate::ddb::{self, Debuggee};
-use crate::exit::{ExitStatus, cannot_judge};
+use crate::ddb::{self, Debuggee, Door};
+use crate::exit::{ExitStatus, cannot_judge, usage};
+use crate::gdb_port::GdbPort;
 use crate::report::{self, Failed, Inspected, SymbolSource};
 use crate::result::{ResultFile, RunResult};
 use crate::say;
@@ -62,6 +63,7 @@ pub fn run(config: BootConfig, result: &mut ResultFile) -> Result<ExitStatus> {
         ..HostOptions::default()
     };
     let mut host = Host::open(options)?;
+    let door = door(&config, &host)?;
     let clock = config.clock.unwrap_or(if host.is_live() { Clock::Host } else { Clock::Virtual });
     let images = image_set(&config);
     let power_on = power_on(&config, clock, &host);
@@ -74,23 +76,7 @@ pub fn run(config: BootConfig, result: &mut ResultFile) -> Result<ExitStatus> {
         result.result.recorded(&recorded.name, &recorded.path);
         result.write()?;
     }
-    let limit = config.judgement.limit.or((!host.has_terminal()).then_some(UNWATCHED_LIMIT));
-    let live_options = LiveOptions {
-        clock: match clock {
-            Clock::Virtual => replay::Clock::Virtual,
-            Clock::Host => replay::Clock::Host,
-        },
-        limit: limit.and_then(|limit| match limit {
-            Limit::Time(time) => Some(replay::Limit::Time(time)),
-            Limit::Instructions(icount) => Some(replay::Limit::Icount(icount)),
-            Limit::Never => None,
-        }),
-        reboot: !config.no_reboot,
-        end_on_failure: config.judgement.on_fail != OnFail::Go,
-        watch: watch(&config.judgement),
-        has_debugger: host.has_terminal(),
-        interrupt: interrupt.clone(),
-    };
+    let live_options = live_options(&config, clock, door.has_terminal, interrupt.clone());
     let inspected = symbols.inspector(config.protocol, config.judgement.fail_on == FailOn::Warn);
     let on_report = Box::new(|machine: &Machine| say::raw(&inspected.registers(machine)));
     let ok_exit = config.judgement.ok_exit;
@@ -105,6 +91,7 @@ pub fn run(config: BootConfig, result: &mut ResultFile) -> Result<ExitStatus> {
             engine: engine(config.engine),
             interrupt,
         },
+        &door,
         |ending| judge(ending, ok_exit).code(),
     )?;
     drop(host);
@@ -125,6 +112,39 @@ pub fn run(config: BootConfig, result: &mut ResultFile) -> Result<ExitStatus> {
         }
     }
     Ok(status)
+}
+
+/// How the guest is to run.
+fn live_options(config: &BootConfig, clock: Clock, has_terminal: bool, interrupt: Interrupt) -> LiveOptions {
+    let limit = config.judgement.limit.or((!has_terminal).then_some(UNWATCHED_LIMIT));
+    LiveOptions {
+        clock: match clock {
+            Clock::Virtual => replay::Clock::Virtual,
+            Clock::Host => replay::Clock::Host,
+        },
+        limit: limit.and_then(|limit| match limit {
+            Limit::Time(time) => Some(replay::Limit::Time(time)),
+            Limit::Instructions(icount) => Some(replay::Limit::Icount(icount)),
+            Limit::Never => None,
+        }),
+        reboot: !config.no_reboot,
+        end_on_failure: config.judgement.on_fail != OnFail::Go,
+        watch: watch(&config.judgement),
+        has_debugger: has_terminal || config.gdb.is_some(),
+        interrupt,
+    }
+}
+
+/// How a debugger comes in.
+fn door<'c>(config: &'c BootConfig, host: &Host) -> Result<Door<'c>> {
+    let has_terminal = host.has_terminal();
+    let gdb = config.gdb.as_deref();
+    let port = gdb.map(|address| GdbPort::open("--gdb", address, host::ask_for_debugger)).transpose()?;
+    let stop_at = config.stop_at.as_deref();
+    if stop_at.is_some() && port.is_none() && !has_terminal {
+        return Err(usage("--stop-at needs a terminal for the prompt, or --gdb"));
+    }
+    Ok(Door { port, stop_at, has_terminal })
 }
 
 /// What the user may not know: a limit that was not asked for, and what a good run under the virtual clock is worth.

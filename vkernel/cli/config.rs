@@ -59,6 +59,10 @@ pub struct BootConfig {
     pub is_writable: bool,
     /// The key that opens the prompt, if it is not the terminal's own.
     pub escape: Option<u8>,
+    /// Where gdb connects.
+    pub gdb: Option<String>,
+    /// The event to stop at for the debugger.
+    pub stop_at: Option<String>,
     /// What is a failure and what follows.
     pub judgement: Judgement,
     /// End the run when the guest asks for a reset.
@@ -171,6 +175,8 @@ impl BootConfig {
             prefault: machine.prefault,
             is_writable: machine.unprotected,
             escape: machine.escape,
+            gdb: machine.gdb,
+            stop_at: machine.stop_at,
             pack: recording.pack.clone(),
             is_explored: false,
             recording: Recording::choose(recording)?,

@@ -2,7 +2,8 @@
 
 use crate::boot::{SELF, engine, meta};
 use crate::config::{BootConfig, DdbConfig, ReplayConfig};
-use crate::exit::ExitStatus;
+use crate::exit::{ExitStatus, usage};
+use crate::gdb_port::{Connection, GdbPort};
 use crate::report::SymbolSource;
 use crate::say;
 use anyhow::{Context, Result};
@@ -13,6 +14,7 @@ use ddb_shell::debugger::live::LiveTarget;
 use ddb_shell::debugger::place::{self, Place};
 use ddb_shell::debugger::target::Tell;
 use ddb_shell::debugger::{Debugger, Keeper, Why};
+use ddb_shell::gdb::Ended;
 use ddb_shell::opening_place;
 use ddb_shell::report::Scene;
 use host::{Host, HostOptions};
@@ -24,6 +26,7 @@ use std::fs::OpenOptions;
 use std::io::{self, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// What the checkpoints of a recording may take on disk, about, before every second one is dropped.
@@ -125,34 +128,126 @@ pub struct Debuggee<'s> {
     pub interrupt: Interrupt,
 }
 
-/// Runs a live guest to its end, with the prompt whenever somebody asks for it.
+/// Who may come to a live guest, and when it stops for them by itself.
+pub struct Door<'c> {
+    /// Where gdb connects.
+    pub port: Option<GdbPort>,
+    /// The event of `--stop-at`.
+    pub stop_at: Option<&'c str>,
+    /// Whether there is somebody at a terminal.
+    pub has_terminal: bool,
+}
+
+impl Door<'_> {
+    /// A gdb that has connected and is not served yet. That it asks for the debugger is done with by that.
+    fn arrived(&self) -> Result<Option<Connection>> {
+        let gdb = self.port.as_ref().map_or(Ok(None), |port| port.wait(Duration::ZERO))?;
+        if gdb.is_some() {
+            host::is_asked();
+        }
+        Ok(gdb)
+    }
+}
+
+/// Runs a live guest to its end, with the prompt or gdb whenever somebody asks for it.
 ///
 /// # Errors
-/// The terminal refuses the prompt.
+/// The terminal refuses the prompt, or there is nothing to stop at as `--stop-at` says.
 pub fn run_live(
     mut target: LiveTarget<'_>,
     debuggee: &Debuggee<'_>,
+    door: &Door<'_>,
     judge: impl FnOnce(&Ending) -> u8,
 ) -> Result<Outcome> {
-    while target.run_freely() {
-        let inspector = debuggee.symbols.guest_inspector(debuggee.power_on.boot.protocol, false);
-        let interrupt = debuggee.interrupt.clone();
-        let mut face = face()?;
-        let target = Diverting::new(
-            Box::new(&mut target),
-            debuggee.images,
-            debuggee.engine,
-            debuggee.interrupt.clone(),
-        );
-        let mut debugger = Debugger::new(Box::new(target), inspector, None, interrupt);
-        debugger.keeper = Some(keeper(debuggee.power_on, debuggee.images));
-        debugger.target.on_progress(progress());
-        let left = prompt(&mut Ddb::new(debugger), face.as_mut(), &Why::Done, &[]);
-        if left == Left::Quit {
-            break;
+    let mut goes_on = match door.stop_at {
+        Some(event) => visit(&mut target, debuggee, door, None, Some(event))?,
+        None => true,
+    };
+    // On the way to the event it would have been a reason to stop.
+    if let Some(port) = &door.port {
+        port.tell();
+    }
+    while goes_on {
+        let mut gdb = door.arrived()?;
+        if gdb.is_none() {
+            if !target.run_freely() {
+                break;
+            }
+            gdb = door.arrived()?;
         }
+        goes_on = visit(&mut target, debuggee, door, gdb, None)?;
     }
     Ok(target.into_live().finish(judge))
+}
+
+/// Lets in who has come: gdb, or whoever is at the terminal. Whether the guest is to go on afterwards.
+fn visit(
+    target: &mut LiveTarget<'_>,
+    debuggee: &Debuggee<'_>,
+    door: &Door<'_>,
+    mut gdb: Option<Connection>,
+    event: Option<&str>,
+) -> Result<bool> {
+    if event.is_none() && gdb.is_none() && !door.has_terminal {
+        // SIGQUIT.
+        target.live_mut().report();
+        return Ok(true);
+    }
+    let inspector = debuggee.symbols.guest_inspector(debuggee.power_on.boot.protocol, false);
+    let interrupt = debuggee.interrupt.clone();
+    let target = Diverting::new(Box::new(target), debuggee.images, debuggee.engine, interrupt.clone());
+    let mut debugger = Debugger::new(Box::new(target), inspector, None, interrupt.clone());
+    debugger.keeper = Some(keeper(debuggee.power_on, debuggee.images));
+    debugger.target.on_progress(progress());
+    let mut ddb = Ddb::new(debugger);
+    let mut why = Why::Done;
+    if let Some(event) = event {
+        why = ddb.run_to_event(event).map_err(|error| usage(format!("--stop-at {event}: {error}")))?;
+        if why == Why::End {
+            say::line(&format!("--stop-at {event}: the guest has ended before that"));
+            return Ok(true);
+        }
+        if let Some(port) = &door.port {
+            let place = place::shown(ddb.debugger.now());
+            say::line(&format!("the guest stands at {place} and waits for gdb at {}", port.address()));
+            while gdb.is_none() && !interrupt.is_raised() {
+                gdb = door.arrived()?;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+    match gdb {
+        Some(gdb) => Ok(serve(gdb, &mut ddb)),
+        None if door.has_terminal => {
+            let mut face = face()?;
+            Ok(prompt(&mut ddb, face.as_mut(), &why, &[]) != Left::Quit)
+        }
+        None => Ok(true),
+    }
+}
+
+/// Serves a gdb, whose ^C asks for the debugger; whether the guest is to go on afterwards.
+fn serve(gdb: Connection, ddb: &mut Ddb<'_>) -> bool {
+    let is_there = Arc::new(Mutex::new(true));
+    let is_it_there = Arc::clone(&is_there);
+    let served = gdb.serve(
+        ddb,
+        Box::new(move || {
+            if *is_it_there.lock().expect("nobody panics with it") {
+                host::ask_for_debugger();
+            }
+        }),
+    );
+    // What it asked for last, with the end of the connection, is for nobody.
+    *is_there.lock().expect("nobody panics with it") = false;
+    host::is_asked();
+    match served {
+        Ok(ended) => ended != Ended::Killed,
+        Err(error) => {
+            say::line(&error.to_string());
+            true
+        }
+    }
 }
 
 /// Opens the recording of a boot that has failed.

@@ -3,15 +3,15 @@
 use crate::config::GdbConfig;
 use crate::ddb::open_session;
 use crate::exit::ExitStatus;
+use crate::gdb_port::{Connection, GdbPort};
 use crate::report::SymbolSource;
 use crate::say;
 use anyhow::{Context, Result};
 use ddb_shell::ddb::Ddb;
-use ddb_shell::gdb::{Ended, serve};
+use ddb_shell::gdb::Ended;
 use host::{Host, HostOptions};
 use machine::Interrupt;
 use std::io::ErrorKind;
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -40,12 +40,10 @@ pub fn run(config: &GdbConfig) -> Result<ExitStatus> {
 
 /// Serves one gdb after the other at an address.
 fn listen(ddb: &mut Ddb<'_>, address: &str) -> Result<ExitStatus> {
-    let listener = TcpListener::bind(address).with_context(|| format!("--listen {address}"))?;
-    say::line(&format!("gdb: target remote {}", listener.local_addr()?));
+    let port = GdbPort::open("--listen", address, || {})?;
     loop {
-        let (stream, _) = listener.accept().context("waiting for gdb")?;
-        stream.set_nodelay(true)?;
-        match serve_stream(ddb, &stream) {
+        let Some(connection) = port.wait(Duration::from_secs(3600))? else { continue };
+        match serve(ddb, connection) {
             Ok(Ended::Killed) => return Ok(ExitStatus::Good),
             Ok(_) => {}
             // A client that breaks off is no reason to leave the next one alone.
@@ -54,12 +52,10 @@ fn listen(ddb: &mut Ddb<'_>, address: &str) -> Result<ExitStatus> {
     }
 }
 
-/// Serves one gdb over a connection, and closes that: the thread that reads has it, too.
-fn serve_stream(ddb: &mut Ddb<'_>, stream: &TcpStream) -> Result<Ended> {
-    let served = serve(ddb, Box::new(stream.try_clone()?), Box::new(stream.try_clone()?));
-    // One that gdb has closed needs no more.
-    let _ = stream.shutdown(Shutdown::Both);
-    Ok(served?)
+/// Serves one gdb: its ^C interrupts what takes long.
+fn serve(ddb: &mut Ddb<'_>, connection: Connection) -> Result<Ended> {
+    let interrupt = ddb.debugger.interrupt.clone();
+    connection.serve(ddb, Box::new(move || interrupt.raise()))
 }
 
 /// Starts gdb and serves it over a socket of its own.
@@ -106,10 +102,7 @@ fn serve_child(ddb: &mut Ddb<'_>, listener: &UnixListener, gdb: &mut Child) -> R
         match listener.accept() {
             Ok((stream, _)) => {
                 stream.set_nonblocking(false)?;
-                let served = serve(ddb, Box::new(stream.try_clone()?), Box::new(stream.try_clone()?));
-                // The thread that reads has the connection, too, and gdb is to see that it has ended.
-                let _ = stream.shutdown(Shutdown::Both);
-                served?;
+                serve(ddb, Connection::Unix(stream))?;
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 std::thread::sleep(Duration::from_millis(20));

@@ -10,6 +10,7 @@ mod dispatch;
 mod exit;
 mod explore;
 mod gdb;
+mod gdb_port;
 mod generate;
 mod ls;
 mod other_model;

@@ -136,7 +136,7 @@ impl Ddb<'_> {
         Lexer::new(text, self.variables.radix as u32)
     }
 
-    fn parse_and_run(&mut self, line: &str) -> Result<(), CommandError> {
+    pub(super) fn parse_and_run(&mut self, line: &str) -> Result<(), CommandError> {
         let mut lexer = self.lexer(line);
         let command = self.command(&mut lexer)?;
         let Some(command) = command else { return Ok(()) };

@@ -13,6 +13,7 @@ pub mod lexer;
 mod pager;
 mod prompt;
 mod scripts;
+mod stop_at;
 mod symbolic;
 mod terminal;
 mod variables;

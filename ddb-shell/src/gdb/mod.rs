@@ -14,7 +14,6 @@ use gdbstub::common::Signal;
 use gdbstub::conn::Connection;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
 use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError, MultiThreadStopReason};
-use machine::Interrupt;
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use target::Session;
@@ -68,7 +67,8 @@ impl Connection for Wire {
     }
 }
 
-/// Serves one gdb until it detaches, kills, or the guest ends.
+/// Serves one gdb until it detaches, kills, or the guest ends. `interrupt` is called, by the thread that reads, for ^C and for the
+/// end of the connection; it makes whatever runs come back.
 ///
 /// # Errors
 /// The session's, or the connection's.
@@ -76,12 +76,12 @@ pub fn serve(
     ddb: &mut Ddb<'_>,
     reader: Box<dyn Read + Send>,
     writer: Box<dyn Write + Send>,
+    interrupt: Box<dyn Fn() + Send>,
 ) -> Result<Ended, ServeError> {
     ddb.debugger.find_symbols();
-    let interrupt = ddb.debugger.interrupt.clone();
     let (sender, received) = channel();
     // It ends with the connection; nobody waits for it.
-    std::thread::spawn(move || listen(reader, &sender, &interrupt));
+    std::thread::spawn(move || listen(reader, &sender, &*interrupt));
     let wire = Wire { writer, buffered: Vec::new(), received };
     let stub = GdbStub::builder(wire).packet_buffer_size(PACKET_BYTES).build();
     let stub = stub.map_err(|error| ServeError::Protocol(error.to_string()))?;
@@ -119,7 +119,13 @@ pub fn serve(
                 let reason = Some(MultiThreadStopReason::Signal(Signal::SIGINT));
                 ctrl_c.interrupt_handled(&mut session, reason).map_err(serve_error)?
             }
-            GdbStubStateMachine::Disconnected(disconnected) => {
+            GdbStubStateMachine::Disconnected(mut disconnected) => {
+                if matches!(disconnected.get_reason(), DisconnectReason::Kill) {
+                    // gdbstub answers vKill only in extended mode, and gdb waits for it. One that has gone needs none.
+                    let wire = disconnected.borrow_conn();
+                    wire.buffered.extend_from_slice(b"$OK#9a");
+                    let _ = wire.flush();
+                }
                 return Ok(match disconnected.get_reason() {
                     DisconnectReason::Disconnect => Ended::Detached,
                     DisconnectReason::Kill => Ended::Killed,
@@ -133,7 +139,7 @@ pub fn serve(
 }
 
 /// Passes on what gdb sends. ^C and the end of the connection interrupt whatever runs.
-fn listen(mut reader: Box<dyn Read + Send>, sender: &Sender<u8>, interrupt: &Interrupt) {
+fn listen(mut reader: Box<dyn Read + Send>, sender: &Sender<u8>, interrupt: &dyn Fn()) {
     let mut bytes = [0; 4096];
     loop {
         let length = match reader.read(&mut bytes) {
@@ -145,11 +151,11 @@ fn listen(mut reader: Box<dyn Read + Send>, sender: &Sender<u8>, interrupt: &Int
                 return;
             }
             if byte == INTERRUPT {
-                interrupt.raise();
+                interrupt();
             }
         }
     }
-    interrupt.raise();
+    interrupt();
 }
 
 fn serve_error(error: GdbStubError<DebugError, io::Error>) -> ServeError {

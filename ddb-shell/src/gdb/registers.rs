@@ -51,6 +51,12 @@ impl RegId for Number {
 }
 
 impl Number {
+    /// Whether this is the place of the machine, and no register of a processor: the last of target.xml.
+    #[must_use]
+    pub fn is_time(self) -> bool {
+        self.0 + 1 == lengths().count()
+    }
+
     /// Which register an operator may write this way: 0 to 15 in encoding order, 16 for RIP, 17 for RFLAGS.
     #[must_use]
     pub fn writable(self) -> Option<u8> {

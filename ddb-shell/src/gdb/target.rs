@@ -274,7 +274,8 @@ impl SingleRegisterAccess<Tid> for Session<'_, '_> {
 
     fn write_register(&mut self, tid: Tid, number: Number, bytes: &[u8]) -> TargetResult<(), Self> {
         // Behind a call of a function gdb puts back what it has saved, whether it has changed or not.
-        if self.file(vcpu(tid))?.get(number) == Some(bytes) {
+        // Time goes on in a call, and is not put back.
+        if number.is_time() || self.file(vcpu(tid))?.get(number) == Some(bytes) {
             return Ok(());
         }
         let register = number.writable().ok_or(StubError::Errno(NOT_PERMITTED))?;
@@ -422,9 +423,13 @@ impl HwWatchpoint for Session<'_, '_> {
 
 impl MonitorCmd for Session<'_, '_> {
     fn handle_monitor_cmd(&mut self, command: &[u8], mut out: ConsoleOutput<'_>) -> Result<(), DebugError> {
+        let before = (self.ddb.debugger.now(), self.ddb.debugger.target.diversion());
         let text = self.ddb.execute(&String::from_utf8_lossy(command));
         for line in text.lines() {
             outputln!(out, "{line}");
+        }
+        if before != (self.ddb.debugger.now(), self.ddb.debugger.target.diversion()) {
+            outputln!(out, "(gdb has not seen that: maintenance flush register-cache makes it look again)");
         }
         Ok(())
     }

@@ -239,6 +239,12 @@ impl<'a> Live<'a> {
         self.flush_all();
     }
 
+    /// Has registers and backtraces printed: somebody asks, and there is no debugger.
+    pub fn report(&mut self) {
+        self.note(Note::Quit);
+        (self.report)(&self.machine);
+    }
+
     /// Writes to the machine, as a debugger does. The write is an input of the recording.
     pub fn operate(&mut self, operator: Operator) {
         self.input(&Input::Operator(operator));
@@ -378,11 +384,7 @@ impl<'a> Live<'a> {
                 Arrival::Input(input) => self.input(&input),
                 Arrival::Note(note) => self.write(&recorder::Event::Note(note)),
                 Arrival::Report if self.options.has_debugger => self.is_asked = true,
-                Arrival::Report => {
-                    self.write(&recorder::Event::Note(Note::Quit));
-                    self.flush_all();
-                    (self.report)(&self.machine);
-                }
+                Arrival::Report => self.report(),
                 Arrival::Stop { signal, .. } => return Some(Ending::Signal(signal)),
                 Arrival::Trouble { reason } => return Some(Ending::HostTrouble { reason }),
             }

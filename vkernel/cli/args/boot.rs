@@ -143,6 +143,21 @@ pub struct MachineArgs {
     #[arg(long, value_name = "CHAR", value_parser = control_character)]
     pub escape: Option<u8>,
 
+    /// Serve gdb's protocol while the guest runs, at localhost:1234 unless another address is named
+    ///
+    /// HOST:PORT, or the path of a Unix socket. The guest stops when a gdb connects, which is told by `target remote`
+    /// where, goes on when it detaches, and ends when it kills. gdb writes to the guest only with -U.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true, default_missing_value = "localhost:1234")]
+    pub gdb: Option<String>,
+
+    /// Stop the guest for the debugger at this event, as in start_kernel, exception 6 or @/login:/
+    ///
+    /// What the prompt's break takes (a function's name is waited for until the kernel has unpacked itself), what its stop
+    /// takes, or a place: @start, @N instructions, @1.25s of guest time, @/text on the console/. Then the prompt comes, or
+    /// with --gdb gdb is waited for.
+    #[arg(long, value_name = "EVENT")]
+    pub stop_at: Option<String>,
+
     /// Seed of entropy and schedule
     ///
     /// The guest's entropy follows from it, and the schedule of its vCPUs. With 0 the schedule is plain round robin; any other

@@ -26,7 +26,10 @@ const TRANSLATIONS: &[(&[&str], &str)] = &[
     (&["no-reboot"], "write --no-reboot"),
     (&["action"], "write --no-reboot for reboot=shutdown; a panic ends the run by itself, see --on-fail"),
     (&["no-shutdown"], "leave it out: power-off ends the run, and the recording keeps everything"),
-    (&["gdb", "S"], "gdb is not built in yet; the boot is recorded, so it will open in it later"),
+    (
+        &["gdb", "S"],
+        "--gdb[=ADDRESS] serves gdb, --stop-at @start waits for it; and every recording opens in it later: vkernel gdb",
+    ),
     (
         &["icount"],
         "leave it out: every instruction is counted and every boot recorded; vkernel replay replays",

@@ -7,13 +7,15 @@ use anyhow::Result;
 use std::ffi::OsString;
 
 /// Options that BOOT-ARGS may not have, and what to do instead.
-const OWN: [(&str, &str); 9] = [
+const OWN: [(&str, &str); 11] = [
     ("--seed", "the first seed is given before BOOT-ARGS"),
     ("--keep", "the recording of the failing run is kept, and no other"),
     ("--no-record", "the failing run is recorded, and no other"),
     ("--trace", "the recording is kept in the store; explore --pack FILE writes a copy"),
     ("--pack", "write it before BOOT-ARGS"),
     ("--result", "write it before BOOT-ARGS"),
+    ("--gdb", "what fails is recorded: open that by vkernel gdb"),
+    ("--stop-at", "what fails is recorded: open that by vkernel ddb"),
     ("-p", "there are several processes at a time"),
     ("-t", "the seed is to be all that differs, so the clock is virtual"),
     ("--clock", "the seed is to be all that differs, so the clock is virtual"),

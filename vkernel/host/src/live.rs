@@ -7,7 +7,7 @@
 use crate::clock::Clock;
 use crate::console::{ConsoleInput, ConsoleOutput, OutputEnded};
 use crate::error::HostError;
-use crate::signal::{Counts, Signals};
+use crate::signal::{Counts, Signals, is_asked};
 use crate::terminal::{Terminal, WindowSize};
 use boundary::{Arrival, Input, Output, World};
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -237,6 +237,9 @@ impl World for Host {
         let wait = self.shutdown_grace_left().map_or(wait, |left| left.min(wait));
         self.wait(if arrivals.is_empty() { wait } else { Duration::ZERO });
         self.collect(&mut arrivals);
+        if is_asked() {
+            arrivals.push(Arrival::Report);
+        }
         arrivals
     }
 

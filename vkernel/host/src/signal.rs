@@ -174,6 +174,21 @@ impl Drop for Signals {
     }
 }
 
+/// Somebody other than a signal asks for the debugger.
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// Asks whoever drives the guest for the debugger, as SIGQUIT does; from any thread. Unlike a signal it is kept while the
+/// guest stands still.
+pub fn ask_for_debugger() {
+    ASKED.store(true, Ordering::Release);
+    wake_up();
+}
+
+/// Whether somebody has asked since the last call.
+pub fn is_asked() -> bool {
+    ASKED.swap(false, Ordering::AcqRel)
+}
+
 /// How often each signal came.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counts([u32; SIGNALS]);
@@ -244,6 +259,11 @@ extern "C" fn caught(signal: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void)
 fn count(signal: i32) {
     COUNTS[signal as usize].fetch_add(1, Ordering::AcqRel);
     ANY.store(true, Ordering::Release);
+    wake_up();
+}
+
+/// Raises the interrupt flag, and wakes the polling loop. Async-signal-safe.
+fn wake_up() {
     let interrupt = INTERRUPT.load(Ordering::Acquire);
     if !interrupt.is_null() {
         // SAFETY: it came from Arc::into_raw and that reference is never given back.
