@@ -1,9 +1,18 @@
-//! The demonstration kernel, built and run for tests; and small programs that are only compiled.
+//! The demonstration kernel, built and run for tests, and debugged where it stands; and small programs that are only
+//! compiled.
 
+use crate::ddb::Ddb;
+use crate::debugger::Debugger;
+use crate::debugger::target::{Past, Target, TargetError, Tell};
+use crate::inspector::GuestInspector;
 use crate::memory::GuestMemory;
-use boundary::{Boot, BootProtocol, Icount, Image, ImageId, Mark, Media, Role, Topology};
+use crate::symbols::Symbols;
+use boundary::{
+    Boot, BootProtocol, Digest, Icount, Image, ImageId, Mark, Media, Note, Operator, Role, Topology,
+};
 use machine::{EngineKind, Exit, Interrupt, Machine, PeekError, StopSet};
 use object::{Object, ObjectSegment};
+use replay::{Arrival, Query};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, LazyLock};
@@ -52,6 +61,65 @@ pub fn demo_until(command_line: &str, stop: Option<u64>) -> (Machine, Exit) {
             exit => return (machine, exit),
         }
     }
+}
+
+/// A machine that stands still: at the end of everything, and without a past.
+struct Standing(Machine);
+
+impl Target for Standing {
+    fn machine(&self) -> &Machine {
+        &self.0
+    }
+
+    fn end(&self) -> Mark {
+        self.0.mark()
+    }
+
+    fn is_live(&self) -> bool {
+        false
+    }
+
+    fn is_in_the_past(&self) -> bool {
+        false
+    }
+
+    fn run(&mut self, _: Option<Mark>, _: Query<'_>) -> Result<Arrival, TargetError> {
+        Ok(Arrival::End)
+    }
+
+    fn step(&mut self, vcpu: u8) -> Result<Arrival, TargetError> {
+        assert!(usize::from(vcpu) < self.0.cpus().len(), "vCPU {vcpu}");
+        Ok(Arrival::End)
+    }
+
+    fn past(&mut self) -> Result<&mut dyn Past, TargetError> {
+        Err(TargetError::NoPast)
+    }
+
+    fn console(&mut self) -> Result<Vec<u8>, TargetError> {
+        Err(TargetError::NoPast)
+    }
+
+    fn write(&mut self, _: Operator) -> Result<(), TargetError> {
+        Err(TargetError::Protected)
+    }
+
+    fn digest(&mut self) -> Digest {
+        self.0.digest()
+    }
+
+    fn note(&mut self, _: Note) {}
+
+    fn on_progress(&mut self, _: Tell) {}
+}
+
+/// The prompt of the demonstration kernel with two vCPUs, in its panic.
+pub fn ddb_in_panic() -> Ddb<'static> {
+    let symbols = || Symbols::parse(&DEMO).ok();
+    let stop = symbols().and_then(|symbols| symbols.address_of("panic"));
+    let (machine, _) = demo_until("panic", stop);
+    let inspector = GuestInspector::new(symbols, false, false);
+    Ddb::new(Debugger::new(Box::new(Standing(machine)), inspector, None, Interrupt::default()))
 }
 
 /// Compiles and links a freestanding C program at 1000000H.

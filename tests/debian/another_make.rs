@@ -14,7 +14,7 @@ fn a_kernel_of_another_make_boots_on_four_vcpus_under_a_seed_and_replays() {
     let script = "uname -r; cat /sys/devices/system/cpu/online; \
                   echo asked-$((40+2)); poweroff -f\n";
     // Typed before anybody listens, to a kernel that begins on the screen.
-    let run = vkernel.run_with(&linux.boot(&["-n", "4", "--seed", "3"]), Typing::File(script));
+    let run = vkernel.run_with(&linux.boot(&["-n", "4", "--seed", "3"]), Typing::File(script.as_bytes()));
     run.expect_status(0);
     for text in ["6.12.", "0-3", "asked-42"] {
         run.expect_console(text);

@@ -40,7 +40,7 @@ fn no_root_file_system_is_told_and_replays() {
 fn an_init_that_exits_is_told_and_replays() {
     let linux = guests::debian();
     let vkernel = vkernel();
-    let run = vkernel.run_with(&linux.boot(&QUICK), Typing::File("exit 3\n"));
+    let run = vkernel.run_with(&linux.boot(&QUICK), Typing::File(b"exit 3\n"));
     run.expect_status(1);
     let words = "vkernel: the guest's kernel panicked: Kernel panic - not syncing: \
                  Attempted to kill init! exitcode=0x00000300. That was at @";
@@ -52,7 +52,7 @@ fn a_triple_fault_is_told_with_its_faults_and_replays() {
     let linux = guests::debian();
     let vkernel = vkernel();
     let arguments = linux.boot(&[&QUICK[..], &["-e", "reboot=t", "-n", "2"]].concat());
-    let run = vkernel.run_with(&arguments, Typing::File("echo b > /proc/sysrq-trigger\n"));
+    let run = vkernel.run_with(&arguments, Typing::File(b"echo b > /proc/sysrq-trigger\n"));
     run.expect_status(1);
     // reboot=t empties the IDT and executes INT3, whose gate is then beyond the limit.
     for text in [

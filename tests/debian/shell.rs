@@ -62,7 +62,7 @@ fn two_vcpus_boot_read_a_script_whole_power_off_and_boot_again_to_the_same_diges
     let vkernel = vkernel();
     let script = format!("{ASK}poweroff -f\n");
     let boot = || {
-        let run = vkernel.run_with(&linux.boot(&["-n", "2"]), Typing::File(&script));
+        let run = vkernel.run_with(&linux.boot(&["-n", "2"]), Typing::File(script.as_bytes()));
         expect_a_good_boot(&run, 2);
         let digest = latest_digest(&vkernel);
         (run, digest)

@@ -2,10 +2,10 @@
 
 use super::{expect_in_order, with_a_race};
 use crate::support::program::{Ran, Sandbox};
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use harness::Dice;
+use harness::nonsense::nuisance;
+use std::io::Read;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 /// A session of gdb on the recording that failed last.
 fn gdb(sandbox: &Sandbox, options: &str, script: &str) -> Ran {
@@ -124,42 +124,9 @@ fn clients_that_talk_nonsense_or_hang_up_leave_the_server_for_the_next_one() {
     let length = server.stderr.as_mut().expect("piped").read(&mut said).expect("it says its address");
     let said = String::from_utf8_lossy(&said[..length]).into_owned();
     let address = said.trim().rsplit(' ').next().expect("an address").to_owned();
-    let mut state = 0x2545_f491_4f6c_dd1du64;
+    let mut dice = Dice::new(1);
     for round in 0..40 {
-        let mut stream = TcpStream::connect(&address).unwrap_or_else(|error| panic!("{said} {error}"));
-        stream.set_read_timeout(Some(Duration::from_millis(5))).expect("a timeout");
-        for _ in 0..50 {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            let bodies = [
-                "g",
-                "m0,ffffffff",
-                "vCont;c",
-                "bs",
-                "bc",
-                "Z0,zz,1",
-                "qRcmd,7a7a",
-                "vCont;s:99",
-                "P100=00",
-                "qXfer:features:read:target.xml:ffffffff,ffff",
-                "X0,4:\u{1}",
-                "k1",
-                "?",
-                "Hg99",
-                "p7f",
-            ];
-            let body = bodies[state as usize % bodies.len()];
-            let sum = body.bytes().fold(0u8, u8::wrapping_add).wrapping_add((state >> 60 == 0).into());
-            let packet = format!("${body}#{sum:02x}");
-            if stream.write_all(packet.as_bytes()).is_err() {
-                break;
-            }
-        }
-        let mut answer = [0; 1024];
-        // Whatever it is: a server that is busy may say nothing yet.
-        let _ = stream.read(&mut answer);
-        drop(stream);
+        nuisance(&address, &mut dice, 50).unwrap_or_else(|error| panic!("{said} {error}"));
         assert!(server.try_wait().expect("a child").is_none(), "the server ended in round {round}");
     }
     let script = sandbox.write("last", "print $icount >= 0\nkill\n");

@@ -3,6 +3,8 @@
 use super::with_a_race;
 use crate::support::program::Sandbox;
 use ddb_shell::ddb::names_of_commands;
+use harness::Dice;
+use harness::nonsense::{Scope, lines};
 use regex::Regex;
 use std::collections::BTreeSet;
 
@@ -218,75 +220,11 @@ fn every_command_is_tested_or_needs_more_than_the_demonstration_kernel() {
     }
 }
 
-/// What lines of noise are made of.
-const PIECES: [&str; 41] = [
-    "x",
-    "/",
-    "i",
-    ",",
-    "{",
-    "}",
-    "$",
-    "@",
-    "#",
-    "break",
-    "watch",
-    "p",
-    "*",
-    "(",
-    ")",
-    "0x",
-    "-1",
-    "shelves",
-    ".",
-    "..",
-    "'",
-    "\"",
-    "ffffffffffffffff",
-    "<<",
-    "40",
-    "seek",
-    "last",
-    "step",
-    "show",
-    "all",
-    "if",
-    "script",
-    "=",
-    ";",
-    "\\",
-    "\u{fe}",
-    "$radix",
-    "whatis",
-    "limit",
-    "stop",
-    "/[/",
-];
-
-/// Lines of noise, the same in every run; without those that leave, or replay the whole recording: this is not about them.
-fn noise(lines: usize) -> String {
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let mut below = |limit: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as usize % limit
-    };
-    let mut line = || {
-        let words: Vec<&str> = (0..1 + below(7)).map(|_| PIECES[below(PIECES.len())]).collect();
-        words.join(if below(2) == 0 { "" } else { " " })
-    };
-    let is_slow = |line: &String| {
-        ["q", "ex", "wr", "ca", "fi", "la", "u", "n", "c", "r"].iter().any(|word| line.starts_with(word))
-    };
-    let all: Vec<String> = (0..lines).map(|_| line()).filter(|line| !is_slow(line)).collect();
-    all.join("\n") + "\nquit\n"
-}
-
 #[test]
 fn lines_of_noise_neither_panic_nor_hang() {
     let sandbox = with_a_race();
-    let script = sandbox.write("noise", noise(1500));
+    let noise = lines(&mut Dice::new(1), 1500, Scope::Here).join(&b'\n');
+    let script = sandbox.write("noise", [&noise, &b"\nquit\n"[..]].concat());
     let ran = sandbox.script(&format!("exec \"$VKERNEL\" ddb latest-fail <{}", script.display()));
     ran.expect(0, &[]);
 }

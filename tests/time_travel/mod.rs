@@ -40,10 +40,14 @@ impl Recording {
     }
 
     fn timeline(&self) -> Timeline<'_> {
+        self.timeline_until(Interrupt::default())
+    }
+
+    /// A timeline that stops when `interrupt` is raised.
+    fn timeline_until(&self, interrupt: Interrupt) -> Timeline<'_> {
         // Small gaps, so that a small recording has many.
         let budget = Budget { spacing_counts: 1 << 19, ..Budget::default() };
-        Timeline::new(&self.reader, &self.images, EngineKind::Interp, Interrupt::default(), budget)
-            .expect("a timeline")
+        Timeline::new(&self.reader, &self.images, EngineKind::Interp, interrupt, budget).expect("a timeline")
     }
 
     /// The digests of straight replay at settled places, which must ascend.
@@ -140,6 +144,25 @@ fn there_and_back(timeline: &mut Timeline<'_>, stops: &StopSet) {
         assert_eq!(arrival, Arrival::Stopped { vcpu: hit.vcpu, reason: hit.reason }, "at {}", timeline.now());
         assert_eq!(timeline.now().icount, hit.place.icount);
     }
+}
+
+#[test]
+fn a_search_that_was_interrupted_has_no_answer() {
+    let recording = Recording::of_demo(&["-n", "2", "--seed", "22"]);
+    let interrupt = Interrupt::default();
+    let mut timeline = recording.timeline_until(interrupt.clone());
+    timeline.seek(timeline.end()).expect("no divergence");
+    let stops = StopSet { interrupts: true, ..StopSet::default() };
+    // At the first interrupt of the last stretch: behind it are others that nobody has looked at.
+    let condition = |_: &machine::Machine, _: u8, _: StopReason| {
+        interrupt.raise();
+        true
+    };
+    let query = Query { stops: &stops, condition: &condition, workers: 1 };
+    assert_eq!(timeline.last_hit(query).expect("no divergence"), (None, true));
+    interrupt.clear();
+    let (last, _) = timeline.last_hit(Query::new(&stops)).expect("no divergence");
+    assert!(last.is_some(), "there are interrupts");
 }
 
 #[test]

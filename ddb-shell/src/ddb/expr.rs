@@ -22,6 +22,9 @@ pub enum ExprError {
     /// Something else should follow.
     #[error("Expression syntax error after `{0}`")]
     Syntax(String),
+    /// Brackets or operators within each other, without end.
+    #[error("The expression is nested too deeply")]
+    Nesting,
     /// A divisor of zero.
     #[error("Division by 0")]
     Division,
@@ -78,7 +81,17 @@ pub fn optional(lexer: &mut Lexer<'_>, scope: &dyn Scope) -> Result<Option<u64>,
 /// # Errors
 /// As [`optional`], or there is none.
 pub fn expression(lexer: &mut Lexer<'_>, scope: &dyn Scope) -> Result<u64, ExprError> {
-    binary(lexer, scope, 0)
+    nested(lexer, scope, 0)
+}
+
+/// Brackets and unary operators within each other, before an expression is refused: the reading is recursive.
+const DEPTH_MAX: usize = 100;
+
+fn nested(lexer: &mut Lexer<'_>, scope: &dyn Scope, depth: usize) -> Result<u64, ExprError> {
+    if depth > DEPTH_MAX {
+        return Err(ExprError::Nesting);
+    }
+    binary(lexer, scope, 0, depth)
 }
 
 /// The operators by precedence, the loosest first.
@@ -91,9 +104,9 @@ const LEVELS: [&[&str]; 6] = [
     &["*", "/", "%", "#", "&"],
 ];
 
-fn binary(lexer: &mut Lexer<'_>, scope: &dyn Scope, level: usize) -> Result<u64, ExprError> {
-    let Some(operators) = LEVELS.get(level) else { return unary(lexer, scope) };
-    let mut left = binary(lexer, scope, level + 1)?;
+fn binary(lexer: &mut Lexer<'_>, scope: &dyn Scope, level: usize, depth: usize) -> Result<u64, ExprError> {
+    let Some(operators) = LEVELS.get(level) else { return unary(lexer, scope, depth) };
+    let mut left = binary(lexer, scope, level + 1, depth)?;
     while let Ok(Token::Mark(operator)) = lexer.peek() {
         if !operators.contains(&operator) {
             break;
@@ -102,7 +115,7 @@ fn binary(lexer: &mut Lexer<'_>, scope: &dyn Scope, level: usize) -> Result<u64,
         if lexer.peek()? == Token::End {
             return Err(ExprError::Syntax(operator.to_owned()));
         }
-        let right = binary(lexer, scope, level + 1)?;
+        let right = binary(lexer, scope, level + 1, depth)?;
         left = apply(operator, left, right)?;
     }
     Ok(left)
@@ -139,30 +152,33 @@ fn apply(operator: &str, left: u64, right: u64) -> Result<u64, ExprError> {
     })
 }
 
-fn unary(lexer: &mut Lexer<'_>, scope: &dyn Scope) -> Result<u64, ExprError> {
+fn unary(lexer: &mut Lexer<'_>, scope: &dyn Scope, depth: usize) -> Result<u64, ExprError> {
+    if depth > DEPTH_MAX {
+        return Err(ExprError::Nesting);
+    }
     match lexer.peek()? {
         Token::Mark("-") => {
             lexer.next()?;
-            Ok(unary(lexer, scope)?.wrapping_neg())
+            Ok(unary(lexer, scope, depth + 1)?.wrapping_neg())
         }
         Token::Mark("!") => {
             lexer.next()?;
-            Ok(u64::from(unary(lexer, scope)? == 0))
+            Ok(u64::from(unary(lexer, scope, depth + 1)? == 0))
         }
         Token::Mark("~") => {
             lexer.next()?;
-            Ok(!unary(lexer, scope)?)
+            Ok(!unary(lexer, scope, depth + 1)?)
         }
         Token::Mark("*") => {
             lexer.next()?;
-            let vaddr = unary(lexer, scope)?;
+            let vaddr = unary(lexer, scope, depth + 1)?;
             scope.load(vaddr).map_err(ExprError::Memory)
         }
-        _ => term(lexer, scope),
+        _ => term(lexer, scope, depth),
     }
 }
 
-fn term(lexer: &mut Lexer<'_>, scope: &dyn Scope) -> Result<u64, ExprError> {
+fn term(lexer: &mut Lexer<'_>, scope: &dyn Scope, depth: usize) -> Result<u64, ExprError> {
     match lexer.next()? {
         Token::Number(value) => Ok(value),
         Token::Name(name) => scope.symbol(&name).ok_or(ExprError::Symbol(name)),
@@ -173,7 +189,7 @@ fn term(lexer: &mut Lexer<'_>, scope: &dyn Scope) -> Result<u64, ExprError> {
         Token::Mark("+") => Ok(scope.next_address()),
         Token::Mark("'" | "\"") => Ok(scope.last_given()),
         Token::Mark("(") => {
-            let value = expression(lexer, scope)?;
+            let value = nested(lexer, scope, depth + 1)?;
             if lexer.accept(")") { Ok(value) } else { Err(ExprError::Syntax("(".to_owned())) }
         }
         Token::Mark(mark) => Err(ExprError::Syntax(mark.to_owned())),
@@ -251,5 +267,15 @@ mod tests {
         assert_eq!(value("$nobody"), Err(ExprError::Variable("nobody".to_owned())));
         assert_eq!(value("1+"), Err(ExprError::Syntax("+".to_owned())));
         assert_eq!(value("(1"), Err(ExprError::Syntax("(".to_owned())));
+    }
+
+    #[test]
+    fn what_is_nested_too_deeply_is_refused() {
+        for (open, close) in [("(", ")"), ("-", ""), ("!", ""), ("~", ""), ("*", ""), ("-(", ")")] {
+            let nested = |times: usize| format!("{}1{}", open.repeat(times), close.repeat(times));
+            assert!(value(&nested(50)).is_ok(), "{open}");
+            assert_eq!(value(&nested(100_000)[..100_000]), Err(ExprError::Nesting), "{open}");
+        }
+        assert_eq!(value(&"1+".repeat(100_000)[..199_999]), Ok(100_000), "a row is not nested");
     }
 }

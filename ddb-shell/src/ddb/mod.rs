@@ -16,6 +16,8 @@ mod scripts;
 mod stop_at;
 mod symbolic;
 mod terminal;
+#[cfg(test)]
+mod tests;
 mod variables;
 
 use crate::debugger::place::{PlaceError, shown};
@@ -72,6 +74,15 @@ impl CommandError {
         CommandError::Said(text.into())
     }
 }
+
+/// How much one line may print: more than anybody reads, for a count can ask for more than there is memory.
+const OUTPUT_BYTES_MAX: usize = 16 << 20;
+/// What is said of a command that was ended by ^C.
+const INTERRUPTED: &str = "Interrupted.";
+/// What is said where it would be more.
+const TOO_MUCH: &str = "No more than 16 MB are printed at once.";
+/// How much `capture` keeps.
+const CAPTURED_BYTES_MAX: usize = 4 << 20;
 
 /// What a face completes words from.
 #[derive(Clone, Debug, Default)]
@@ -152,7 +163,9 @@ impl<'a> Ddb<'a> {
         let printed = std::mem::take(&mut self.out);
         let printed = self.expand_tabs(&printed);
         if self.capturing {
-            self.captured.push_str(&printed);
+            let room = CAPTURED_BYTES_MAX.saturating_sub(self.captured.len()).min(printed.len());
+            let end = (0..=room).rev().find(|&at| printed.is_char_boundary(at)).unwrap_or(0);
+            self.captured.push_str(&printed[..end]);
         }
         printed
     }
@@ -184,6 +197,19 @@ impl<'a> Ddb<'a> {
         } else {
             format!("db{past}> ")
         }
+    }
+
+    /// Whether there is room for more of what a command prints.
+    fn has_room(&self) -> bool {
+        self.out.len() < OUTPUT_BYTES_MAX
+    }
+
+    /// Whether a command that may take long and print much can go on.
+    fn go_on(&self) -> Result<(), CommandError> {
+        if self.debugger.interrupt.is_raised() {
+            return Err(CommandError::said(INTERRUPTED));
+        }
+        if self.has_room() { Ok(()) } else { Err(CommandError::said(TOO_MUCH)) }
     }
 
     /// Tabs become blanks, as the BSDs print them.

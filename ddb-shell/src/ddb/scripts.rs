@@ -61,6 +61,10 @@ impl Ddb<'_> {
             if self.left.is_some() {
                 break;
             }
+            if let Err(error) = self.go_on() {
+                let _ = writeln!(self.out, "{error}");
+                break;
+            }
         }
         self.scripts.depth -= 1;
     }

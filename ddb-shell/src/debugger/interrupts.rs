@@ -30,14 +30,14 @@ impl Debugger<'_> {
     /// # Errors
     /// The target's.
     pub fn step_past_interrupts(&mut self) -> Result<Why, DebugError> {
-        let handlers = self.interrupt_handlers();
         loop {
             let rsp = linear_rsp(&self.machine().cpus()[self.vcpu]);
             let stepped = why(self.target.step(self.vcpu as u8)?);
             let rip = linear_rip(&self.machine().cpus()[self.vcpu]);
             let returns_to = pushed(self.machine(), self.vcpu, false).filter(|(_, saved)| *saved == rsp);
             match returns_to {
-                Some((back, _)) if stepped == Why::Done && handlers.contains(&rip) => {
+                // The handlers are looked for where the stack looks right only: that is hundreds of page walks.
+                Some((back, _)) if stepped == Why::Done && self.interrupt_handlers().contains(&rip) => {
                     let passed = self.run_to(&[back], &|at| at == rsp)?;
                     if passed != Why::Done {
                         self.arrived();

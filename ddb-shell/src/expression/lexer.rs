@@ -65,9 +65,17 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(Token<'_>, usize)>, ExprError> {
     Ok(tokens)
 }
 
+/// How much of a text is shown where it could not be read on.
+const REST_CHARACTERS: usize = 60;
+
 pub(super) fn syntax(message: &str, rest: &str) -> ExprError {
-    let rest = if rest.is_empty() { "the end" } else { rest };
-    ExprError::Syntax { message: message.to_owned(), rest: rest.to_owned() }
+    let mut shown: String = rest.chars().take(REST_CHARACTERS).collect();
+    if shown.is_empty() {
+        shown.push_str("the end");
+    } else if shown.len() < rest.len() {
+        shown.push_str("...");
+    }
+    ExprError::Syntax { message: message.to_owned(), rest: shown }
 }
 
 fn is_name_start(c: char) -> bool {

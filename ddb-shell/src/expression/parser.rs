@@ -90,9 +90,12 @@ const LEVELS: [&[(&str, Binary)]; 10] = [
 /// Brackets within brackets, before the text is refused: the parser is recursive.
 const DEPTH_MAX: usize = 100;
 
+/// Operators and members in a row, in the whole text: each makes the tree deeper, and what walks it is recursive.
+const ROW_MAX: usize = 200;
+
 /// Parses a whole text. `is_type` knows the names of typedefs.
 pub(super) fn parse(text: &str, is_type: &dyn Fn(&str) -> bool) -> Result<Tree, ExprError> {
-    let mut parser = Parser { text, tokens: tokens(text)?, at: 0, depth: 0, is_type };
+    let mut parser = Parser { text, tokens: tokens(text)?, at: 0, depth: 0, row: 0, is_type };
     let tree = parser.conditional()?;
     match parser.peek() {
         Token::End => Ok(tree),
@@ -105,6 +108,7 @@ pub(super) struct Parser<'a> {
     tokens: Vec<(Token<'a>, usize)>,
     at: usize,
     depth: usize,
+    row: usize,
     is_type: &'a dyn Fn(&str) -> bool,
 }
 
@@ -167,10 +171,17 @@ impl<'a> Parser<'a> {
         let mut left = self.binary(level + 1)?;
         while let Some((word, operator)) = operators.iter().find(|(word, _)| self.is_next(word)) {
             self.expect(word)?;
+            self.lengthen()?;
             let right = self.binary(level + 1)?;
             left = Tree::Binary(*operator, Box::new(left), Box::new(right));
         }
         Ok(left)
+    }
+
+    /// The tree becomes deeper by an operator behind it.
+    fn lengthen(&mut self) -> Result<(), ExprError> {
+        self.row += 1;
+        if self.row > ROW_MAX { Err(self.error("the expression is too long")) } else { Ok(()) }
     }
 
     fn repeat(&mut self) -> Result<Tree, ExprError> {
@@ -231,6 +242,9 @@ impl<'a> Parser<'a> {
     fn postfix(&mut self) -> Result<Tree, ExprError> {
         let mut tree = self.primary()?;
         loop {
+            if ["[", "->", "."].iter().any(|operator| self.is_next(operator)) {
+                self.lengthen()?;
+            }
             if self.accept("[") {
                 let index = self.conditional()?;
                 self.expect("]")?;

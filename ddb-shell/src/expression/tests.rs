@@ -256,6 +256,28 @@ fn what_is_wrong_with_an_expression_is_said() {
 }
 
 #[test]
+fn what_would_make_too_deep_a_tree_is_refused() {
+    let bench = Bench::new(&["-g"]);
+    let symbols = bench.symbols();
+    for (start, repeated, end) in [
+        ("", "1+", "1"),
+        ("", "1?1:", "1"),
+        ("", "1,", "1"),
+        ("first", ".peer", ""),
+        ("&first", "->peer", ""),
+        ("items", "[0]", ""),
+        ("", "(long)", "1"),
+        ("", "sizeof ", "1"),
+        ("(int ", "*", ")0"),
+        ("sizeof(int ", "[2]", ")"),
+    ] {
+        let text = format!("{start}{}{end}", repeated.repeat(100_000));
+        let error = compile(&text, &NameScope::global(), &symbols).map(|_| ()).expect_err(&text[..40]);
+        assert!(error.to_string().len() < 200, "{error}");
+    }
+}
+
+#[test]
 fn symbols_without_types_have_addresses_only() {
     let bench = Bench::new(&["-O1"]);
     let first = bench.symbols().address_of("first").expect("first");

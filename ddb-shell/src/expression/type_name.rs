@@ -28,6 +28,8 @@ pub(super) struct TypeName {
     counts: Vec<u64>,
 }
 
+/// Stars and brackets of a type, before it is refused: a type of types is walked recursively.
+const PARTS_MAX: usize = 20;
 const QUALIFIERS: [&str; 4] = ["const", "volatile", "restrict", "_Atomic"];
 const WORDS: [&str; 11] =
     ["char", "short", "int", "long", "signed", "unsigned", "_Bool", "bool", "float", "double", "__int128"];
@@ -89,6 +91,9 @@ impl TypeName {
             };
             counts.push(count.value);
             parser.expect("]")?;
+        }
+        if stars + counts.len() > PARTS_MAX {
+            return Err(parser.error("the type is nested too deeply"));
         }
         Ok(TypeName { specifier, stars, counts })
     }

@@ -7,6 +7,8 @@
 
 mod registers;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use crate::ddb::Ddb;
 use crate::debugger::DebugError;
@@ -15,13 +17,16 @@ use gdbstub::conn::Connection;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
 use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError, MultiThreadStopReason};
 use std::io::{self, Read, Write};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use target::Session;
 
 /// The byte that gdb sends for ^C.
 const INTERRUPT: u8 = 3;
 /// The largest packet that is taken: gdb reads memory in pieces of half of it.
 const PACKET_BYTES: usize = 128 << 10;
+
+/// How much may have come that nobody has looked at, before the other side has to wait: gdb is never so far ahead.
+const AHEAD_BYTES: usize = 64 << 10;
 
 /// Why a session with gdb ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +84,7 @@ pub fn serve(
     interrupt: Box<dyn Fn() + Send>,
 ) -> Result<Ended, ServeError> {
     ddb.debugger.find_symbols();
-    let (sender, received) = channel();
+    let (sender, received) = sync_channel(AHEAD_BYTES);
     // It ends with the connection; nobody waits for it.
     std::thread::spawn(move || listen(reader, &sender, &*interrupt));
     let wire = Wire { writer, buffered: Vec::new(), received };
@@ -139,7 +144,7 @@ pub fn serve(
 }
 
 /// Passes on what gdb sends. ^C and the end of the connection interrupt whatever runs.
-fn listen(mut reader: Box<dyn Read + Send>, sender: &Sender<u8>, interrupt: &dyn Fn()) {
+fn listen(mut reader: Box<dyn Read + Send>, sender: &SyncSender<u8>, interrupt: &dyn Fn()) {
     let mut bytes = [0; 4096];
     loop {
         let length = match reader.read(&mut bytes) {

@@ -31,6 +31,8 @@ use std::collections::BTreeSet;
 /// What gdb wants next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
+    /// Of a vCPU that is not there.
+    Nothing,
     Continue,
     Step(usize),
     /// While RIP stays in this range.
@@ -96,6 +98,7 @@ impl<'d, 'a> Session<'d, 'a> {
     pub fn run(&mut self) -> Result<MultiThreadStopReason<u64>, DebugError> {
         let debugger = &mut self.ddb.debugger;
         let why = match self.wanted {
+            Wanted::Nothing => Why::Done,
             Wanted::Continue => debugger.run(None)?,
             Wanted::ContinueBack => debugger.run_back()?,
             Wanted::Step(vcpu) => {
@@ -154,6 +157,12 @@ impl<'d, 'a> Session<'d, 'a> {
         }
     }
 
+    /// Something of one vCPU, if there is such a one.
+    fn want(&mut self, tid: Tid, wanted: impl FnOnce(usize) -> Wanted) {
+        let vcpu = vcpu(tid);
+        self.wanted = if vcpu < self.cpus().len() { wanted(vcpu) } else { Wanted::Nothing };
+    }
+
     fn write_register(&mut self, vcpu: usize, register: u8, value: u64) -> TargetResult<(), Self> {
         let operator = Operator::WriteRegister { vcpu: vcpu as u8, register, value };
         self.ddb.debugger.target.write(operator).map_err(|_| StubError::Errno(NOT_PERMITTED))
@@ -179,6 +188,14 @@ impl<'d, 'a> Session<'d, 'a> {
             matches!(entry.kind, Kind::Execute(at) if at == vaddr) && own.contains(&entry.number)
         };
         self.ddb.debugger.stops.remove(is_it) > 0
+    }
+}
+
+/// What stopped for a gdb that is gone would stop the next one, which knows nothing of it.
+impl Drop for Session<'_, '_> {
+    fn drop(&mut self) {
+        let own = &self.own;
+        self.ddb.debugger.stops.remove(|entry| own.contains(&entry.number));
     }
 }
 
@@ -321,7 +338,7 @@ impl MultiThreadResume for Session<'_, '_> {
 
 impl MultiThreadSingleStep for Session<'_, '_> {
     fn set_resume_action_step(&mut self, tid: Tid, _: Option<Signal>) -> Result<(), DebugError> {
-        self.wanted = Wanted::Step(vcpu(tid));
+        self.want(tid, Wanted::Step);
         Ok(())
     }
 }
@@ -336,7 +353,7 @@ impl MultiThreadSchedulerLocking for Session<'_, '_> {
 
 impl MultiThreadRangeStepping for Session<'_, '_> {
     fn set_resume_action_range_step(&mut self, tid: Tid, start: u64, end: u64) -> Result<(), DebugError> {
-        self.wanted = Wanted::StepRange(vcpu(tid), start, end);
+        self.want(tid, |vcpu| Wanted::StepRange(vcpu, start, end));
         Ok(())
     }
 }
@@ -350,7 +367,7 @@ impl ReverseCont<Tid> for Session<'_, '_> {
 
 impl ReverseStep<Tid> for Session<'_, '_> {
     fn reverse_step(&mut self, tid: Tid) -> Result<(), DebugError> {
-        self.wanted = Wanted::StepBack(vcpu(tid));
+        self.want(tid, Wanted::StepBack);
         Ok(())
     }
 }
@@ -405,7 +422,8 @@ impl HwBreakpoint for Session<'_, '_> {
 
 impl HwWatchpoint for Session<'_, '_> {
     fn add_hw_watchpoint(&mut self, address: u64, length: u64, kind: WatchKind) -> TargetResult<bool, Self> {
-        self.ddb.debugger.stops.add(Kind::Watch(Self::watchpoint(address, length.max(1), kind)));
+        let watch = Kind::Watch(Self::watchpoint(address, length.max(1), kind));
+        self.own.insert(self.ddb.debugger.stops.add(watch).number);
         Ok(true)
     }
 
@@ -416,7 +434,10 @@ impl HwWatchpoint for Session<'_, '_> {
         kind: WatchKind,
     ) -> TargetResult<bool, Self> {
         let wanted = Self::watchpoint(address, length.max(1), kind);
-        let is_it = |entry: &Entry| matches!(&entry.kind, Kind::Watch(watch) if *watch == wanted);
+        let own = &self.own;
+        let is_it = |entry: &Entry| {
+            matches!(&entry.kind, Kind::Watch(watch) if *watch == wanted) && own.contains(&entry.number)
+        };
         Ok(self.ddb.debugger.stops.remove(is_it) > 0)
     }
 }

@@ -135,8 +135,16 @@ impl Timeline<'_> {
         let here = self.now();
         let gaps = self.gaps(Mark::default(), here);
         let found = self.scan_gaps(gaps, Mark::default(), query, Wanted::Last)?;
-        let last = found.values().rev().find_map(|found| found.hits.last().copied());
-        Ok((last, last.is_none() && found.values().any(|found| !found.complete)))
+        for found in found.values().rev() {
+            // What was not scanned to its end may hold a later one.
+            if !found.complete {
+                return Ok((None, true));
+            }
+            if let Some(hit) = found.hits.last() {
+                return Ok((Some(*hit), false));
+            }
+        }
+        Ok((None, false))
     }
 
     /// Every stop between two places, and the first `limit` of them. The cursor does not move.

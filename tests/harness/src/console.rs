@@ -68,6 +68,17 @@ impl Collected {
         }
     }
 
+    /// Waits for `text` as [`Collected::wait_for`] does, and for the end of its line; gives what is between.
+    pub(crate) fn wait_for_rest_of_line(&mut self, text: &str, patience: Duration) -> Option<String> {
+        let deadline = Instant::now() + patience;
+        if !self.wait_for(text, patience) {
+            return None;
+        }
+        let start = self.seen;
+        let is_there = self.wait_for("\n", deadline.saturating_duration_since(Instant::now()));
+        is_there.then(|| String::from_utf8_lossy(&self.so_far()[start..self.seen - 1]).into_owned())
+    }
+
     /// What there is so far.
     pub(crate) fn so_far(&self) -> Vec<u8> {
         self.state.0.lock().expect("no reader panics").bytes.clone()

@@ -1,5 +1,5 @@
-//! What the long integration tests and the soak share: guests fetched or built, and the program `vkernel` run as a
-//! user runs it.
+//! What the long integration tests and the soak share: guests fetched or built, the program `vkernel` run as a
+//! user runs it, and nonsense to tell its debugger.
 //!
 //! Nothing here knows what a right answer is; that is for the tests. What goes wrong on the way (no package
 //! manager, no compiler, a prompt that never comes) panics with the command that failed.
@@ -7,13 +7,16 @@
 
 mod console;
 mod crates;
+mod dice;
 pub mod guests;
+pub mod nonsense;
 mod packages;
 mod program;
 mod shared;
 
 pub use console::Step;
 pub use crates::file_of_crate;
+pub use dice::Dice;
 pub use packages::unpacked;
 pub use program::{Run, Session, Typing, Vkernel, reported, reported_digest, reported_icount};
 pub use shared::{must, once, run};

@@ -34,7 +34,7 @@ pub enum Typing<'a> {
     /// Nothing, and nothing will come.
     Nothing,
     /// A file, read from its start.
-    File(&'a str),
+    File(&'a [u8]),
     /// A pipe that holds this, and then ends.
     Pipe(&'a str),
     /// A pipe that stays open.
@@ -230,6 +230,32 @@ impl Session {
         if !self.stderr.as_mut().expect("a run that is not over").wait_for(text, left) {
             self.fail(&format!("vkernel never said {text:?}"));
         }
+    }
+
+    /// The same; gives the rest of the line that says it.
+    #[must_use]
+    pub fn wait_for_rest_of_line(&mut self, text: &str) -> String {
+        let left = self.patience();
+        let stderr = self.stderr.as_mut().expect("a run that is not over");
+        match stderr.wait_for_rest_of_line(text, left) {
+            Some(rest) => rest,
+            None => self.fail(&format!("vkernel never said {text:?}")),
+        }
+    }
+
+    /// What vkernel has said so far.
+    #[must_use]
+    pub fn said(&self) -> String {
+        let bytes = self.stderr.as_ref().map(Collected::so_far).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The most memory that it had at one time, in bytes; `None` once it has ended.
+    #[must_use]
+    pub fn peak_rss_bytes(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
     }
 
     /// Waits until the guest's console shows this, after what was waited for before.

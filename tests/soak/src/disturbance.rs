@@ -1,6 +1,6 @@
 //! A host that is never quiet: busy processes, and a process that is stopped and continued at random moments.
 
-use harness::{Run, Session};
+use harness::{Dice, Run, Session};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::process::{Child, Command, Stdio};
@@ -34,30 +34,6 @@ impl Drop for Load {
             let _ = child.wait();
         }
     }
-}
-
-/// xorshift64*: moments need no better dice.
-#[derive(Clone, Copy, Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// A zero would stay one.
-    pub fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// A number below `limit`.
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % limit
-    }
-}
-
-/// Dice for something else that goes on meanwhile.
-pub fn next(dice: &mut Dice) -> Dice {
-    Dice::new(dice.below(u64::MAX))
 }
 
 /// Stops and continues one process until it is told that the process is over.

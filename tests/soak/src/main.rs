@@ -5,6 +5,7 @@
 //! cargo run --release -p soak -- replays --rounds 5 crash hang            some of it
 //! cargo run --release -p soak -- kernels --replays 1000                   every kernel of docs/kernels.md
 //! cargo run --release -p soak -- lockstep                                 Debian on both engines side by side, to power-off
+//! cargo run --release -p soak -- debugger                                 nonsense for both faces of the debugger
 //! ```
 //!
 //! `replays` records each scenario of [`scenarios`] anew in every round and replays it, while other processes keep
@@ -12,11 +13,12 @@
 //! console's bytes, the status and every landmark and digest must be the same. `kernels` records each kernel of
 //! docs/kernels.md twice, for `--millions` instructions in the mean, and makes `--replays` replays of these, `--jobs` at
 //! a time, which also differ in priority and in the sizes of the interpreter's caches. `lockstep` needs about ten minutes of
-//! an idle processor for each number of vCPUs.
+//! an idle processor for each number of vCPUs. `debugger` types nonsense at the prompt and sends it to the gdb server.
 //!
 //! The first thing that goes wrong ends the soak; the recording is kept, and the commands that made it are printed.
 #![forbid(unsafe_code)]
 
+mod debugger;
 mod disturbance;
 mod lockstep;
 mod many_kernels;
@@ -27,8 +29,9 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: soak [replays|kernels|lockstep] [--vkernel FILE] [--busy N] [--seed N]\n\
-    replays: [--rounds N] [SCENARIO]...   kernels: [--replays N] [--jobs N] [--millions N]   lockstep: [-n VCPUS]";
+const USAGE: &str = "usage: soak [replays|kernels|lockstep|debugger] [--vkernel FILE] [--busy N] [--seed N]\n\
+    replays: [--rounds N] [SCENARIO]...   kernels: [--replays N] [--jobs N] [--millions N]   lockstep: [-n VCPUS]\n\
+    debugger: [--lines N] [--packets N]";
 
 /// What is soaked, and how.
 #[derive(Debug)]
@@ -40,6 +43,9 @@ struct Options {
     replays: u32,
     jobs: usize,
     millions: u64,
+    /// For the debugger.
+    lines: usize,
+    packets: usize,
     busy: usize,
     seed: u64,
     /// For lockstep: only with so many vCPUs.
@@ -58,6 +64,8 @@ impl Options {
             replays: 1000,
             jobs: 2,
             millions: 200,
+            lines: 100_000,
+            packets: 100_000,
             busy,
             seed: 1,
             vcpus: None,
@@ -69,11 +77,14 @@ impl Options {
                 "replays" => options.what = replays::soak,
                 "kernels" => options.what = many_kernels::soak,
                 "lockstep" => options.what = lockstep::soak,
+                "debugger" => options.what = debugger::soak,
                 "--vkernel" => options.vkernel = value()?.into(),
                 "--rounds" => options.rounds = number(&value()?)?,
                 "--replays" => options.replays = number(&value()?)?,
                 "--jobs" => options.jobs = number::<NonZero<usize>>(&value()?)?.get(),
                 "--millions" => options.millions = number::<NonZero<u64>>(&value()?)?.get(),
+                "--lines" => options.lines = number(&value()?)?,
+                "--packets" => options.packets = number(&value()?)?,
                 "--busy" => options.busy = number(&value()?)?,
                 "--seed" => options.seed = number(&value()?)?,
                 "-n" => options.vcpus = Some(number(&value()?)?),

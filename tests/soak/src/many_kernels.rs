@@ -2,8 +2,8 @@
 //! time, stopped and continued at random moments, with other priorities and other cache sizes.
 
 use crate::Options;
-use crate::disturbance::{Dice, Disturber, Load, next};
-use harness::{Run, Session, Vkernel};
+use crate::disturbance::{Disturber, Load};
+use harness::{Dice, Run, Session, Vkernel};
 use kernels::list::{KERNELS, Kernel};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -95,7 +95,7 @@ fn record(vkernel: &Vkernel, kernel: Kernel, dice: &mut Dice, options: &Options)
     let limit = format!("{limit_instructions}i");
     let arguments = kernel.boot(&["-m", RAM, "--limit", &limit, "--trace", &trace]);
     let session = vkernel.start_nice(&arguments, 0);
-    let disturber = Disturber::start(session.pid(), next(dice));
+    let disturber = Disturber::start(session.pid(), dice.split());
     let (live, _) = disturber.finish(session);
     live.expect_said("the run reached its --limit");
     Recording { kernel, limit_instructions, trace, live, replays: 0, stops: 0 }
@@ -109,7 +109,7 @@ fn start(vkernel: &Vkernel, recording: usize, trace: &str, dice: &mut Dice) -> S
     };
     // A process much nicer than this would hardly run on a busy host.
     let session = vkernel.start_nice(&arguments, dice.below(6) as u8);
-    let disturber = Disturber::start(session.pid(), next(dice));
+    let disturber = Disturber::start(session.pid(), dice.split());
     Started { recording, verifies: caches.is_some(), session, disturber }
 }
 

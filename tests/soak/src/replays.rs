@@ -1,9 +1,9 @@
 //! Recording and replaying on a busy host, again and again.
 
 use crate::Options;
-use crate::disturbance::{Dice, Disturber, Load, next};
+use crate::disturbance::{Disturber, Load};
 use crate::scenarios::{NAMES, Scenario, scenario};
-use harness::{Run, Typing, Vkernel, reported_icount};
+use harness::{Dice, Run, Typing, Vkernel, reported_icount};
 use std::time::{Duration, Instant};
 
 /// How long one run may take on a host this busy.
@@ -55,7 +55,7 @@ fn round(vkernel: &Vkernel, scenario: &Scenario, dice: &mut Dice, figures: &mut 
         None => assert!(matches!(live.status, 0 | 1), "exit status {}: {live}", live.status),
     }
     let session = vkernel.start(&["replay", "latest"], Typing::Nothing);
-    let disturber = Disturber::start(session.pid(), next(dice));
+    let disturber = Disturber::start(session.pid(), dice.split());
     let (replay, stops) = disturber.finish(session);
     figures.replaying_stops += stops;
     replay.expect_status(live.status);
@@ -67,7 +67,7 @@ fn round(vkernel: &Vkernel, scenario: &Scenario, dice: &mut Dice, figures: &mut 
 
 fn record(vkernel: &Vkernel, scenario: &Scenario, dice: &mut Dice) -> (Run, u32) {
     let mut session = vkernel.start(&scenario.arguments, scenario.typing);
-    let disturber = Disturber::start(session.pid(), next(dice));
+    let disturber = Disturber::start(session.pid(), dice.split());
     session.follow(scenario.steps);
     disturber.finish(session)
 }

@@ -49,7 +49,7 @@ pub fn scenario(name: &str, round: u32) -> Scenario {
         "shell" => (debian(&[]), Typing::Live, SHELL, Some(0)),
         "crash" => (debian(&quick), Typing::Live, CRASH, Some(1)),
         "no-root" => (guests::debian().boot_without_initrd(&["-n", vcpus]), Typing::Nothing, &[], Some(1)),
-        "init-exits" => (debian(&quick), Typing::File("exit 3\n"), &[], Some(1)),
+        "init-exits" => (debian(&quick), Typing::File(b"exit 3\n"), &[], Some(1)),
         "triple" => {
             let typing = Typing::Pipe("echo b > /proc/sysrq-trigger\n");
             (debian(&[&quick[..], &["-e", "reboot=t"]].concat()), typing, &[], Some(1))

@@ -23,6 +23,8 @@ impl Format {
     }
 }
 
+/// The largest number.
+const NUMBER_BYTES_MAX: usize = 8;
 /// Longest string that `x/s` shows.
 const STRING_BYTES_MAX: usize = 4096;
 
@@ -76,7 +78,9 @@ pub const XB: Command = Command {
 
 /// Reads the letters of a modifier: a size holds for the formats behind it.
 fn formats(modifier: &str, before: &[Format]) -> Result<Vec<Format>, CommandError> {
-    let mut size_bytes = before.first().map_or(4, |format| format.size_bytes);
+    // That of a line of a dump is none for anything else.
+    let sticking = before.first().map(|format| format.size_bytes).filter(|size| *size <= NUMBER_BYTES_MAX);
+    let mut size_bytes = sticking.unwrap_or(4);
     let mut formats = Vec::new();
     for letter in modifier.chars() {
         match letter {
@@ -161,7 +165,7 @@ impl Ddb<'_> {
         'items: for _ in 0..count {
             for format in &formats {
                 self.dot = at;
-                match self.item(*format, at, &mut line) {
+                match self.go_on().and_then(|()| self.item(*format, at, &mut line)) {
                     Ok(next) => at = next,
                     Err(error) => {
                         result = Err(error);
@@ -317,6 +321,10 @@ mod tests {
         let several = formats("bxgd", &before).unwrap();
         assert_eq!(several, [Format { letter: 'x', size_bytes: 1 }, Format { letter: 'd', size_bytes: 8 }]);
         assert!(formats("y", &before).is_err());
+        let dump = formats("m", &several).unwrap();
+        for modifier in ["x", "P", "", "s", "a"] {
+            assert_eq!(formats(modifier, &dump).unwrap()[0].size_bytes, 4, "{modifier} behind a dump");
+        }
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub const PRINT: Command = Command {
             return Ok(());
         }
         while arguments.lexer.peek()? != Token::End {
+            ddb.go_on()?;
             // Braces alone are C by type; within a larger expression they are a number.
             let mut ahead = arguments.lexer.clone();
             if let Token::Braces(text) = ahead.next()?
@@ -89,6 +90,7 @@ pub const SEARCH: Command = Command {
         let count = if arguments.lexer.accept(",") { ddb.value(&mut arguments.lexer, ",")? } else { 1 << 20 };
         ddb.end(&mut arguments.lexer)?;
         for _ in 0..count {
+            ddb.go_on()?;
             let mut bytes = [0; 8];
             let read = ddb.debugger.machine().peek_virtual(ddb.debugger.vcpu, at, &mut bytes[..size_bytes]);
             read.map_err(|error| CommandError::said(format!("Not found before this: {error}")))?;

@@ -1,12 +1,15 @@
 //! Going on: `continue`, `step`, `next`, `until`, `n`, `finish`.
 
 use super::super::dispatch::Arguments;
-use super::super::{CommandError, Ddb};
+use super::super::{CommandError, Ddb, OUTPUT_BYTES_MAX, TOO_MUCH};
 use super::{Command, Group, Repeats};
 use crate::debugger::Why;
 use crate::debugger::place;
 use crate::debugger::stepping::linear_rip;
 use std::fmt::Write as _;
+
+/// Levels of calls that are shown by indenting.
+const INDENT_MAX: usize = 40;
 
 /// `continue`
 pub const CONTINUE: Command = Command {
@@ -40,11 +43,14 @@ pub const STEP: Command = Command {
             let mut why = Why::Done;
             for _ in 0..range.count.unwrap_or(1) {
                 why = ddb.debugger.step(1)?;
-                ddb.say_instruction("");
+                if ddb.has_room() {
+                    ddb.say_instruction();
+                }
                 if why != Why::Done {
                     break;
                 }
             }
+            ddb.say_if_cut();
             why
         } else {
             ddb.debugger.step(range.count.unwrap_or(1))?
@@ -68,20 +74,17 @@ pub const NEXT: Command = Command {
             ddb.out.push_str("(next runs to the matching return, as in BSD; gdb's next is `n`)\n");
         }
         let from = ddb.debugger.now().icount.0;
-        let mut shown = String::new();
         let prints = arguments.modifier == Some("p");
-        let mut lines = Vec::new();
-        let why = ddb.debugger.until_matching_return(&mut |debugger, depth| {
-            if prints {
+        let Ddb { debugger, disassembler, out, .. } = ddb;
+        let why = debugger.until_matching_return(&mut |debugger, depth| {
+            if prints && out.len() < OUTPUT_BYTES_MAX {
                 let passed = debugger.now().icount.0 - from;
-                lines.push((passed, depth, linear_rip(&debugger.machine().cpus()[debugger.vcpu])));
+                let rip = linear_rip(&debugger.machine().cpus()[debugger.vcpu]);
+                let (text, _) = disassembler.at(debugger, debugger.vcpu, rip);
+                let _ = writeln!(out, "[after {passed:6}]     {}{text}", "  ".repeat(depth.min(INDENT_MAX)));
             }
         })?;
-        for (passed, depth, rip) in lines {
-            let (text, _) = ddb.disassembler.at(&ddb.debugger, ddb.debugger.vcpu, rip);
-            let _ = writeln!(shown, "[after {passed:6}]     {}{text}", "  ".repeat(depth));
-        }
-        ddb.out.push_str(&shown);
+        ddb.say_if_cut();
         ddb.say_stop(&why, None);
         Ok(())
     },
@@ -96,16 +99,15 @@ pub const UNTIL: Command = Command {
     repeats: Repeats::Again,
     run: |ddb, mut arguments| {
         ddb.end(&mut arguments.lexer)?;
-        let mut passed = Vec::new();
-        let why = ddb.debugger.until_call_or_return(&mut |debugger| {
-            passed.push(linear_rip(&debugger.machine().cpus()[debugger.vcpu]));
-        })?;
-        if arguments.modifier == Some("p") {
-            for rip in passed {
-                let (text, _) = ddb.disassembler.at(&ddb.debugger, ddb.debugger.vcpu, rip);
-                let _ = writeln!(ddb.out, "\t{text}");
+        let prints = arguments.modifier == Some("p");
+        let Ddb { debugger, disassembler, out, .. } = ddb;
+        let why = debugger.until_call_or_return(&mut |debugger| {
+            if prints && out.len() < OUTPUT_BYTES_MAX {
+                let rip = linear_rip(&debugger.machine().cpus()[debugger.vcpu]);
+                let _ = writeln!(out, "\t{}", disassembler.at(debugger, debugger.vcpu, rip).0);
             }
-        }
+        })?;
+        ddb.say_if_cut();
         ddb.say_stop(&why, None);
         Ok(())
     },
@@ -148,11 +150,17 @@ pub const FINISH: Command = Command {
 };
 
 impl Ddb<'_> {
-    /// Prints the next instruction of this vCPU, indented.
-    pub(super) fn say_instruction(&mut self, indent: &str) {
-        let vcpu = self.debugger.vcpu;
-        let location = self.location(vcpu);
-        let _ = writeln!(self.out, "{indent}{location}");
+    /// Prints the next instruction of this vCPU.
+    pub(super) fn say_instruction(&mut self) {
+        let location = self.location(self.debugger.vcpu);
+        let _ = writeln!(self.out, "{location}");
+    }
+
+    /// Says so where instructions were passed that are not shown.
+    fn say_if_cut(&mut self) {
+        if !self.has_room() {
+            let _ = writeln!(self.out, "{TOO_MUCH}");
+        }
     }
 
     /// Reads a place, if there is one, to the end of the line.

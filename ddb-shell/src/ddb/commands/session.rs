@@ -151,7 +151,7 @@ pub const UNSCRIPT: Command = Command {
 pub const CAPTURE: Command = Command {
     names: &["capture"],
     usage: "on | off | reset | status | show",
-    help: "Keeps what commands print, to be shown again.",
+    help: "Keeps what commands print, at most 4 MB, to be shown again.",
     group: Group::Session,
     repeats: Repeats::Never,
     run: |ddb, mut arguments| {

@@ -34,7 +34,7 @@ pub const REGISTERS: Command = Command {
             let _ = writeln!(text, "{name:<12}{value_text:>18}{symbol}");
         }
         ddb.out.push_str(&text);
-        ddb.say_instruction("");
+        ddb.say_instruction();
         Ok(())
     },
 };

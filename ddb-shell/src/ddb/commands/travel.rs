@@ -4,19 +4,25 @@ use super::super::dispatch::Arguments;
 use super::super::expr;
 use super::super::lexer::Token;
 use super::super::symbolic::label;
-use super::super::{CommandError, Ddb};
+use super::super::{CommandError, Ddb, INTERRUPTED};
 use super::break_watch::exception_name;
 use super::{Command, Group, Repeats};
 use crate::debugger::Why;
 use crate::debugger::place;
 use crate::debugger::stepping::linear_rip;
-use boundary::Mark;
+use boundary::{Icount, Mark};
 use machine::{Machine, Space, StopReason, StopSet, Watchpoint};
-use replay::{Hit, Query};
+use replay::{Arrival, Hit, Query};
 use std::fmt::Write as _;
 
 /// Answers of a query that are printed unless a count says otherwise.
 const ANSWERS: u64 = 20;
+
+/// Answers of a query that are printed at most.
+const ANSWERS_MAX: u64 = 100_000;
+
+/// The longest object whose changes are looked for.
+const OBJECT_BYTES_MAX: u64 = 1 << 20;
 
 /// `rstep`
 pub const RSTEP: Command = Command {
@@ -135,6 +141,9 @@ pub const LAST: Command = Command {
     run: |ddb, mut arguments| {
         let (address, length_bytes) = ddb.object(&mut arguments, 8)?;
         ddb.end(&mut arguments.lexer)?;
+        if length_bytes > OBJECT_BYTES_MAX {
+            return Err(CommandError::said(format!("An object is of {OBJECT_BYTES_MAX:#x} bytes at most")));
+        }
         let set = writes_to(address, length_bytes);
         let vcpu = ddb.debugger.vcpu;
         let here = ddb.peek(vcpu, address, length_bytes);
@@ -143,7 +152,7 @@ pub const LAST: Command = Command {
         let hit = ddb.last_change(&set, address, length_bytes, here)?;
         match hit {
             Some(hit) => {
-                ddb.debugger.target.past()?.seek(hit.place)?;
+                ddb.look_at(hit.place)?;
                 ddb.debugger.vcpu = usize::from(hit.vcpu);
                 ddb.debugger.arrived();
                 let before = ddb.peek(usize::from(hit.vcpu), address, length_bytes);
@@ -188,7 +197,7 @@ pub const FIRST: Command = Command {
                 ddb.say_stop(&Why::Done, None);
                 Ok(())
             }
-            None if hits.interrupted => Err(CommandError::said("Interrupted.")),
+            None if hits.interrupted => Err(CommandError::said(INTERRUPTED)),
             None => Err(CommandError::said("It never becomes true by a write to what it reads.")),
         }
     },
@@ -223,7 +232,7 @@ pub const CALLS: Command = Command {
         let limit = ddb.limit(&mut arguments)?;
         let set = StopSet { execute: vec![address], ..StopSet::default() };
         ddb.list_hits(&set, limit, &|ddb, hit| {
-            ddb.debugger.target.past()?.seek(hit.place)?;
+            ddb.look_at(hit.place)?;
             Ok(ddb.debugger.call_text(usize::from(hit.vcpu), address))
         })
     },
@@ -342,6 +351,9 @@ fn revisit(ddb: &mut Ddb<'_>, mut arguments: Arguments<'_>, steps: isize) -> Res
     Ok(())
 }
 
+/// What is said of an answer of a query.
+type Describe<'d> = &'d dyn Fn(&mut Ddb<'_>, Hit) -> Result<String, CommandError>;
+
 /// Stops behind every write to these bytes.
 fn writes_to(address: u64, length_bytes: u64) -> StopSet {
     let watch = Watchpoint { space: Space::Linear, address, length_bytes, read: false, write: true };
@@ -360,14 +372,18 @@ fn bytes_text(bytes: &[u8]) -> String {
     }
 }
 
+/// Memory; what is not mapped reads as nothing.
+fn peek(machine: &Machine, vcpu: usize, address: u64, length_bytes: u64) -> Vec<u8> {
+    let mut bytes = vec![0; length_bytes.min(OBJECT_BYTES_MAX) as usize];
+    match machine.peek_virtual(vcpu, address, &mut bytes) {
+        Ok(()) => bytes,
+        Err(_) => Vec::new(),
+    }
+}
+
 impl Ddb<'_> {
-    /// Memory, as far as it can be read: what is not mapped reads as nothing.
     fn peek(&self, vcpu: usize, address: u64, length_bytes: u64) -> Vec<u8> {
-        let mut bytes = vec![0; length_bytes.min(1 << 20) as usize];
-        match self.debugger.machine().peek_virtual(vcpu, address, &mut bytes) {
-            Ok(()) => bytes,
-            Err(_) => Vec::new(),
-        }
+        peek(self.debugger.machine(), vcpu, address, length_bytes)
     }
 
     /// The last write before the cursor behind which the object was as it is here, and before which it was not.
@@ -378,31 +394,66 @@ impl Ddb<'_> {
         length_bytes: u64,
         here: Vec<u8>,
     ) -> Result<Option<Hit>, CommandError> {
-        let start = self.debugger.now();
-        let workers = self.debugger.workers;
-        loop {
-            let past = self.debugger.target.past()?;
-            let (hit, interrupted) = past.last_hit(Query::new(set).by(workers))?;
-            let Some(hit) = hit else {
-                self.debugger.target.past()?.seek(start)?;
-                return if interrupted { Err(CommandError::said("Interrupted.")) } else { Ok(None) };
-            };
-            self.debugger.target.past()?.seek(hit.place)?;
-            if self.peek(usize::from(hit.vcpu), address, length_bytes) != here {
-                self.debugger.target.past()?.seek(start)?;
-                return Ok(Some(hit));
-            }
+        let (start, workers) = (self.debugger.now(), self.debugger.workers);
+        let differs = |machine: &Machine, vcpu: u8, _: StopReason| {
+            peek(machine, usize::from(vcpu), address, length_bytes) != here
+        };
+        let query = Query { stops: set, condition: &differs, workers };
+        let (other, interrupted) = self.debugger.target.past()?.last_hit(query)?;
+        if interrupted {
+            return Err(CommandError::said(INTERRUPTED));
         }
+        // Behind that write it was something else: the next one has changed it, or, without any such, the first of all.
+        let from = other.map_or(Mark::default(), |hit| hit.found);
+        let hit = self.and_back(|ddb| {
+            ddb.look_at(from)?;
+            match ddb.debugger.target.run(Some(start), Query::new(set))? {
+                Arrival::Stopped { vcpu, reason } => {
+                    let found = ddb.debugger.now();
+                    let place = replay::settled(Icount(found.icount.0 - 1));
+                    let rip = ddb.debugger.machine().cpus()[usize::from(vcpu)].rip;
+                    Ok(Some(Hit { place, found, vcpu, reason, rip }))
+                }
+                Arrival::Interrupted => Err(CommandError::said(INTERRUPTED)),
+                _ => Ok(None),
+            }
+        })?;
+        let Some(hit) = hit else { return Ok(None) };
+        self.and_back(|ddb| {
+            ddb.look_at(hit.place)?;
+            Ok((ddb.peek(usize::from(hit.vcpu), address, length_bytes) != here).then_some(hit))
+        })
+    }
+
+    /// Goes to a place to look. What is seen elsewhere, because somebody interrupted the way, would be a wrong answer.
+    fn look_at(&mut self, place: Mark) -> Result<(), CommandError> {
+        match self.debugger.target.past()?.seek(place)? {
+            Arrival::Interrupted => Err(CommandError::said(INTERRUPTED)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Does what moves the cursor, and moves it back, also where somebody has interrupted it.
+    fn and_back<T>(
+        &mut self,
+        look: impl FnOnce(&mut Self) -> Result<T, CommandError>,
+    ) -> Result<T, CommandError> {
+        let here = self.debugger.now();
+        let result = look(self);
+        if result.is_err() {
+            // What was interrupted has ended; the way back is not meant.
+            self.debugger.interrupt.clear();
+        }
+        self.look_at(here)?;
+        result
     }
 
     /// The object behind the write that a hit is. The cursor stays.
     fn after(&mut self, hit: Hit, address: u64, length_bytes: u64) -> Result<Vec<u8>, CommandError> {
-        let here = self.debugger.now();
-        let past = self.debugger.target.past()?;
-        past.seek(hit.found)?;
-        let value = self.peek(usize::from(hit.vcpu), address, length_bytes);
-        self.debugger.target.past()?.seek(here)?;
-        Ok(value)
+        self.and_back(|ddb| {
+            ddb.look_at(hit.found)?;
+            Ok(ddb.peek(usize::from(hit.vcpu), address, length_bytes))
+        })
     }
 
     fn say_change(&mut self, address: u64, before: &[u8], after: &[u8]) {
@@ -426,37 +477,35 @@ impl Ddb<'_> {
             limit = self.decimal(&mut arguments.lexer)?.unwrap_or(ANSWERS);
         }
         self.end(&mut arguments.lexer)?;
-        Ok(limit as usize)
+        Ok(limit.min(ANSWERS_MAX) as usize)
+    }
+
+    /// Prints one of the answers of a query.
+    fn say_hit(&mut self, hit: Hit, describe: Describe<'_>) -> Result<(), CommandError> {
+        self.go_on()?;
+        let what = describe(self, hit)?;
+        let at = match hit.reason {
+            StopReason::Execute => String::new(),
+            _ => {
+                self.look_at(hit.place)?;
+                let cpu = &self.debugger.machine().cpus()[usize::from(hit.vcpu)];
+                let rip = linear_rip(cpu);
+                label(self.debugger.symbols(), rip, self.variables.max_offset)
+            }
+        };
+        let place = place::shown(hit.place);
+        let line = format!("{place:<16} vCPU {:<2} {at} {what}", hit.vcpu);
+        let _ = writeln!(self.out, "{}", line.trim_end());
+        Ok(())
     }
 
     /// Lists what a query finds in the whole recording, one line each, with what `describe` says of it.
-    fn list_hits(
-        &mut self,
-        set: &StopSet,
-        limit: usize,
-        describe: &dyn Fn(&mut Self, Hit) -> Result<String, CommandError>,
-    ) -> Result<(), CommandError> {
-        let here = self.debugger.now();
+    fn list_hits(&mut self, set: &StopSet, limit: usize, describe: Describe<'_>) -> Result<(), CommandError> {
         let workers = self.debugger.workers;
         let past = self.debugger.target.past()?;
         let end = past.end();
         let hits = past.all_hits(Mark::default(), end, Query::new(set).by(workers), limit)?;
-        for hit in &hits.list {
-            let what = describe(self, *hit)?;
-            let at = match hit.reason {
-                StopReason::Execute => String::new(),
-                _ => {
-                    self.debugger.target.past()?.seek(hit.place)?;
-                    let cpu = &self.debugger.machine().cpus()[usize::from(hit.vcpu)];
-                    let rip = linear_rip(cpu);
-                    label(self.debugger.symbols(), rip, self.variables.max_offset)
-                }
-            };
-            let place = place::shown(hit.place);
-            let line = format!("{place:<16} vCPU {:<2} {at} {what}", hit.vcpu);
-            let _ = writeln!(self.out, "{}", line.trim_end());
-        }
-        self.debugger.target.past()?.seek(here)?;
+        self.and_back(|ddb| hits.list.iter().try_for_each(|hit| ddb.say_hit(*hit, describe)))?;
         let shown = hits.list.len() as u64;
         if hits.interrupted {
             let _ = writeln!(self.out, "Interrupted: these are not all.");
