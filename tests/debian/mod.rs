@@ -3,8 +3,10 @@
 //! Each test boots once or twice and asserts everything about that boot, because a boot takes seconds.
 
 mod another_make;
+mod crash;
 mod failures;
 mod inside;
+pub mod prompt;
 mod shell;
 
 use harness::{Run, Vkernel, reported_digest};

@@ -1,6 +1,7 @@
 //! What the integration tests share.
 
 pub mod program;
+pub mod prompt;
 pub mod recording;
 pub mod tiny;
 
