@@ -8,6 +8,7 @@ mod failures;
 mod inside;
 pub mod prompt;
 mod shell;
+mod vmcore;
 
 use harness::{Run, Vkernel, reported_digest};
 

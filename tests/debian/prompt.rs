@@ -2,8 +2,8 @@
 //! was crashed by sysrq-c. What the guest had said of itself, from inside, must be what they say.
 
 use super::crash::{crashed, line, with_module};
-use crate::support::prompt::{answers, expect_answers};
 use crate::vkernel;
+use harness::prompt::{answers, mismatches};
 use harness::{Run, Typing, Vkernel};
 use regex::Regex;
 
@@ -118,7 +118,8 @@ fn every_command_about_linux_answers_as_the_guest_said_of_itself() {
         CASES.iter().map(|(command, pattern)| (filled(command), filled(pattern))).collect();
     let commands: Vec<&str> = cases.iter().map(|(command, _)| command.as_str()).collect();
     let shown = session(&vkernel, &commands);
-    expect_answers(&shown, cases.iter().map(|(command, pattern)| (command.as_str(), pattern.as_str())));
+    let cases = cases.iter().map(|(command, pattern)| (command.as_str(), pattern.as_str()));
+    assert_eq!(mismatches(&shown, cases), "");
 
     let commands = ["ps", "dmesg"];
     let session = session(&vkernel, &commands);

@@ -2,6 +2,7 @@
 
 use super::with_a_race;
 use crate::support::program::{Ran, Sandbox};
+use harness::prompt::first_missing;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
@@ -20,11 +21,8 @@ fn gdb(sandbox: &Sandbox, options: &str, script: &str) -> Ran {
 
 /// The lines must be there, in this order, each somewhere in a line of the output.
 fn expect_in_order(ran: &Ran, lines: &[&str]) {
-    let mut rest = ran.stdout.as_str();
-    for line in lines {
-        let at = rest.find(line).unwrap_or_else(|| panic!("`{line}` should follow\n{ran}"));
-        rest = &rest[at + line.len()..];
-    }
+    let missing = first_missing(&ran.stdout, lines);
+    assert!(missing.is_none(), "{missing:?} should follow\n{ran}");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! What the integration tests share.
 
 pub mod program;
-pub mod prompt;
 pub mod recording;
 pub mod tiny;
 

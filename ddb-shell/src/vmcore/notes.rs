@@ -54,7 +54,8 @@ fn prstatus(cpu: &Vcpu) -> Vec<u8> {
     registers.extend([cpu.segments[FS].base, cpu.segments[GS].base]);
     registers.extend([DS, ES, FS, GS].map(selector));
     let mut bytes = vec![0; PRSTATUS_BYTES];
-    bytes[PRSTATUS_PID..][..4].copy_from_slice(&u32::from(cpu.id).to_le_bytes());
+    // QEMU counts from 1; without, drgn finds no registers of some vCPUs.
+    bytes[PRSTATUS_PID..][..4].copy_from_slice(&(u32::from(cpu.id) + 1).to_le_bytes());
     for (index, register) in registers.iter().enumerate() {
         bytes[PRSTATUS_REGISTERS + 8 * index..][..8].copy_from_slice(&register.to_le_bytes());
     }

@@ -10,6 +10,7 @@ mod crates;
 pub mod guests;
 mod packages;
 mod program;
+pub mod prompt;
 mod shared;
 
 pub use console::Step;
