@@ -154,6 +154,21 @@ pub enum StoreError {
         /// The recording.
         name: String,
     },
+    /// A name that a user gave is none.
+    #[error(
+        "{name:?} cannot be the name of a recording: letters, digits and . _ + - make one, it begins with a letter or digit, and \
+         latest and latest-fail are taken"
+    )]
+    NotAName {
+        /// The name.
+        name: String,
+    },
+    /// A name that a user gave has been given before.
+    #[error("there is a recording called {name} already; choose another name")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
     /// `--trace FILE` would destroy something that is not a trace.
     #[error("{} exists and is not a vkernel trace; it is left alone: choose another file", path.display())]
     NotOverwritten {

@@ -17,7 +17,7 @@
 //! - [`TraceInfo`] sums up a trace; [`pack`](mod@pack) makes a self-contained one.
 //!
 //! **The store**, a directory: [`Store`] names recordings, finds, lists, pins and removes them; [`ImageStore`]
-//! keeps every kernel, initrd and recorder executable once, by content.
+//! keeps every kernel, initrd and recorder executable once, by content. [`CheckpointFile`] is the cache beside a trace.
 //!
 //! A trace is append-only, and every chunk decodes on its own. `kill -9` therefore costs the events since the
 //! last [`TraceWriter::flush`] and nothing else. No `fsync` is issued: the promise is about a process that dies,
@@ -33,6 +33,7 @@ pub mod format;
 pub mod pack;
 
 mod bytes;
+mod checkpoint_file;
 mod error;
 mod executables;
 mod images;
@@ -44,6 +45,7 @@ mod store;
 mod wire;
 mod writer;
 
+pub use checkpoint_file::{CacheIdentity, CheckpointFile, NewCheckpoint, PageTable};
 pub use end::{End, Ending, FailureKind};
 pub use error::{StoreError, TraceError};
 pub use event::{ConsoleState, Event, Meta, as_recorded};

@@ -13,6 +13,14 @@ pub(crate) fn recording_name(kernel: &str, started_s: u64) -> String {
     format!("{base}-{}", date_time(started_s))
 }
 
+/// Whether a recording can have this name that a user has chosen.
+pub(crate) fn is_recording_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.len() <= KERNEL_NAME_BYTES
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c))
+        && !["latest", "latest-fail"].contains(&name)
+}
+
 /// `20261121-031415`, in UTC: the name must not depend on where the recorder stands.
 #[must_use]
 pub fn date_time(unix_s: u64) -> String {

@@ -15,7 +15,7 @@
 use crate::error::{StoreError, TraceError};
 use crate::event::Meta;
 use crate::images::{ImageSet, ImageStore, make_directory};
-use crate::names::recording_name;
+use crate::names::{is_recording_name, recording_name};
 use crate::reader::{Tail, TraceReader};
 use crate::writer::{TraceWriter, is_trace, may_be_replaced};
 use boundary::PowerOn;
@@ -174,6 +174,38 @@ impl Store {
             Ok(()) => Ok((name, writer)),
             Err(error) => {
                 self.delete(&name)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Begins a recording of this name, and keeps its images.
+    ///
+    /// # Errors
+    /// The name is none for a recording, or taken, or the host refuses.
+    pub fn record_as(
+        &self,
+        name: &str,
+        power_on: &PowerOn,
+        meta: &Meta,
+        images: &ImageSet,
+    ) -> Result<TraceWriter, StoreError> {
+        if !is_recording_name(name) {
+            return Err(StoreError::NotAName { name: name.to_owned() });
+        }
+        self.keep(images)?;
+        make_directory(&self.traces())?;
+        let writer = TraceWriter::create(&self.trace_path(name), power_on, meta);
+        let writer = writer.map_err(|error| match error {
+            TraceError::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                StoreError::NameTaken { name: name.to_owned() }
+            }
+            other => StoreError::Trace(other),
+        })?;
+        match self.keep(images) {
+            Ok(()) => Ok(writer),
+            Err(error) => {
+                self.delete(name)?;
                 Err(error)
             }
         }

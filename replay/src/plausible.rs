@@ -7,8 +7,8 @@ const MOST_VCPUS: u8 = 16;
 const MOST_TOPOLOGY_BITS: u8 = 4;
 const RAM_GRANULE_BYTES: u64 = 2 << 20;
 const MOST_RAM_BYTES: u64 = 1 << 40;
-/// Registers that an operator can write: sixteen general ones, then RIP.
-const OPERATOR_REGISTERS: u8 = 17;
+/// Registers that an operator can write: sixteen general ones, then RIP and RFLAGS.
+const OPERATOR_REGISTERS: u8 = 18;
 
 /// What is wrong with a description of a machine of this model, if anything.
 pub(crate) fn flaw_of_power_on(power_on: &PowerOn) -> Option<&'static str> {

@@ -5,6 +5,7 @@ use crate::plausible::{flaw_of_power_on, is_possible};
 use boundary::{Input, Landmark, Mark, Media, Output, PowerEvent, TripleFault};
 use machine::{EngineKind, Event, Exit, Interrupt, Machine, Mismatch, Saved, StopReason, StopSet};
 use recorder::{ConsoleState, End, Events, Tail, TraceError, TraceReader, as_recorded};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// Why a replay could not go on.
@@ -91,12 +92,21 @@ pub enum Progress {
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     machine: Saved,
+    player: PlayerState,
+}
+
+/// A player but for its machine.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PlayerState {
     agreed: Mark,
-    console: ConsoleState,
+    /// What the console had shown.
+    pub console: ConsoleState,
     power: Option<(Mark, PowerEvent)>,
     triple_fault: Option<TripleFault>,
-    passed_here: usize,
-    own_counts: Vec<u64>,
+    /// How many events were passed at the very place.
+    pub passed_here: usize,
+    /// How many counts each vCPU had executed.
+    pub own_counts: Vec<u64>,
 }
 
 impl Checkpoint {
@@ -106,16 +116,20 @@ impl Checkpoint {
         self.machine.mark()
     }
 
-    /// How many counts a vCPU had executed.
-    #[must_use]
-    pub fn own_counts(&self, vcpu: u8) -> u64 {
-        self.own_counts[usize::from(vcpu)]
-    }
-
     /// The machine.
     #[must_use]
     pub fn machine(&self) -> &Saved {
         &self.machine
+    }
+
+    /// All else.
+    pub(crate) fn player(&self) -> &PlayerState {
+        &self.player
+    }
+
+    /// What [`Checkpoint::machine`] and [`Checkpoint::player`] gave, put together again.
+    pub(crate) fn from_parts(machine: Saved, player: PlayerState) -> Checkpoint {
+        Checkpoint { machine, player }
     }
 }
 
@@ -222,15 +236,15 @@ impl<'a> Player<'a> {
         let here = self.machine.mark();
         self.next_stop()?;
         self.compare_landmarks(here)?;
-        Ok(Checkpoint {
-            machine: self.machine.save(),
+        let player = PlayerState {
             agreed: self.agreed,
             console: self.console,
             power: self.power.clone(),
             triple_fault: self.triple_fault.clone(),
             own_counts: self.machine.cpus().iter().map(|cpu| cpu.own_counts).collect(),
             passed_here: if self.passed.0 == here { self.passed.1 } else { 0 },
-        })
+        };
+        Ok(Checkpoint { machine: self.machine.save(), player })
     }
 
     /// Goes to the place of a checkpoint, forwards or backwards.
@@ -238,8 +252,8 @@ impl<'a> Player<'a> {
     /// # Errors
     /// The trace can no longer be read.
     pub fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), PlayError> {
-        let Checkpoint { machine, agreed, console, power, triple_fault, passed_here, own_counts: _ } =
-            checkpoint;
+        let Checkpoint { machine, player } = checkpoint;
+        let PlayerState { agreed, console, power, triple_fault, passed_here, own_counts: _ } = player;
         self.machine.load(machine);
         self.agreed = *agreed;
         self.console = *console;

@@ -2,8 +2,9 @@
 
 use super::with_a_race;
 use crate::debian::prompt as linux;
+use crate::support::program::Sandbox;
 use ddb_shell::ddb::names_of_commands;
-use harness::prompt::mismatches;
+use harness::prompt::{answers, mismatches};
 use std::collections::BTreeSet;
 
 /// A command, and what it must print: a regular expression over all its lines.
@@ -48,7 +49,23 @@ const CASES: &[Case] = &[
         "pte panic",
         r"(?s)^PML4E \(level 4\) +at 0x.* P RW.*0x\w+ is at physical 0x\w+: supervisor only, read and write, execution\n$",
     ),
-    ("write shelves 1", r"^a recording is as it was"),
+    ("keep kept", r"^this is no diversion: "),
+    ("drop", r"^this is no diversion: "),
+    ("write shelves 1", r"(?s)^shelves +0x0 += +0x1\n\(a diversion from @\d+: "),
+    ("x/x shelves", r"^shelves: +1\n$"),
+    ("set $rbx 77", r"^\$rbx +0x\w+ = 0x77\n$"),
+    ("step", r"^\[ vCPU \d @\d+ \]\nStopped at +panic\+0x1: "),
+    ("call page_alloc()", r"^= 0xffff8000\w{8}\n$"),
+    ("call page_alloc", r"^= 0xffff8000\w{8}\n$"),
+    ("p/x $rbx", r"^77\n$"),
+    ("thread", r"^\[ vCPU \d @\d+\+\d+ \]\nStopped at +panic\+0x1: "),
+    ("keep kept", r"^kept as kept: vkernel ddb kept\n$"),
+    ("keep kept", r"^there is a recording called kept already"),
+    ("keep ../kept", r"^.*cannot be the name of a recording: "),
+    ("drop", r"^\[ vCPU \d @\d+ \]\nStopped at +panic: "),
+    ("x/x shelves", r"^shelves: +0\n$"),
+    ("divert", r"^\(a diversion from @\d+: "),
+    ("drop", r"^\[ vCPU \d @\d+ \]\nStopped at +panic: "),
     ("show registers", r"(?s)^cs +0x8\n.*rax .*rip +0x\w+ +panic\nrflags.*panic: +pushq"),
     ("show sysregs", r"(?m)^cr3 +0x\w{16}$"),
     ("show idt", r"(?m)^ 14 \(0x0e\) interrupt 0x0008 DPL 0"),
@@ -123,7 +140,7 @@ const CASES: &[Case] = &[
     ("seek @start", r"^\[ vCPU \d @0 \]\n"),
     ("c", r"(?s)^Event 7: the text was printed\n\[ vCPU \d @\d+ \]\nStopped at +serial_putc\+"),
     ("d all", r"^$"),
-    ("show checkpoints", r"^\d+ checkpoints, \d+\.\d MB\n$"),
+    ("show checkpoints", r"^\d+ checkpoints, \d+\.\d MB of memory, \d+\.\d MB on disk\n$"),
     ("digest", r"^[0-9a-f]{32}\n$"),
     ("script here=when; p/x 12", r"^$"),
     ("scripts", r"^here=when; p/x 12\n$"),
@@ -145,14 +162,35 @@ const CASES: &[Case] = &[
     ("quit", r"^$"),
 ];
 
+/// A session on the recording that failed last.
+fn session(sandbox: &Sandbox, commands: &[&str]) -> String {
+    let script = sandbox.write("commands", commands.join("\n") + "\n");
+    let ran = sandbox.script(&format!("exec \"$VKERNEL\" ddb latest-fail <{}", script.display()));
+    ran.expect(0, &[]);
+    ran.stdout
+}
+
 #[test]
 fn every_command_answers_as_it_should() {
     let sandbox = with_a_race();
     let commands: Vec<&str> = CASES.iter().map(|(command, _)| *command).collect();
-    let script = sandbox.write("commands", commands.join("\n") + "\n");
-    let ran = sandbox.script(&format!("exec \"$VKERNEL\" ddb latest-fail <{}", script.display()));
-    ran.expect(0, &[]);
-    assert_eq!(mismatches(&ran.stdout, CASES.iter().copied()), "");
+    assert_eq!(mismatches(&session(&sandbox, &commands), CASES.iter().copied()), "");
+}
+
+#[test]
+fn a_diversion_that_is_kept_is_a_recording_like_any() {
+    let sandbox = with_a_race();
+    let commands = ["seek @50%", "set $rax 1", "continue @+300000", "digest", "keep what-if", "quit"];
+    let digest = answers(&session(&sandbox, &commands), &commands)[3].trim().to_owned();
+    let says = |arguments: &[&str], text: &str| {
+        let ran = sandbox.run(arguments);
+        ran.expect(0, &[]);
+        assert!(ran.stdout.contains(text), "{arguments:?} should print {text}: {ran}");
+    };
+    says(&["ls"], "what-if");
+    says(&["trace", "verify", "--full", "what-if"], "every landmark and digest agrees");
+    says(&["trace", "info", "what-if"], &digest);
+    says(&["trace", "events", "what-if"], "operator set register 0 of vcpu");
 }
 
 #[test]

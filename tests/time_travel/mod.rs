@@ -1,10 +1,14 @@
 //! Time travel over recordings of the demonstration kernel: wherever one goes and however one comes there,
 //! the machine is the one that straight replay has at that place.
 
+mod journeys;
+
 use boundary::{Digest, Icount, Mark};
 use machine::{EngineKind, Interrupt, Space, StopReason, StopSet, Watchpoint};
-use recorder::{ImageSet, Store, StoreRoot, TraceReader, gather_images};
+use recorder::{CacheIdentity, CheckpointFile, ImageSet, Store, StoreRoot, TraceReader, gather_images};
 use replay::{Arrival, Budget, Hit, Player, Query, Timeline, settled};
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A recording of the demonstration kernel, dying.
@@ -180,4 +184,73 @@ fn a_watched_write_is_the_one_that_changes_the_memory() {
     };
     timeline.step(vcpu).unwrap();
     assert_eq!(value(&timeline), last, "the last write left what is there at the end");
+}
+
+/// Goes to places all over, in no order, and expects the machine of straight replay at each; then searches.
+fn expect_the_same_machine(recording: &Recording, timeline: &mut Timeline<'_>, seed: u64) {
+    let mut numbers = Numbers(seed);
+    let mut places: Vec<u64> = (0..40).map(|_| numbers.below(timeline.end().icount.0)).collect();
+    places.sort_unstable();
+    let straight = recording.straight(&places);
+    for _ in 0..80 {
+        let index = numbers.below(places.len() as u64) as usize;
+        timeline.seek(settled(Icount(places[index]))).unwrap();
+        assert_eq!(timeline.digest(), straight[index], "after a seek to @{}", places[index]);
+    }
+    let stops = StopSet { ports: vec![(0x3f8, 0x3ff)], ..StopSet::default() };
+    let expected = hits_of(&mut recording.timeline(), &stops, 1);
+    for workers in [1, 2] {
+        assert_eq!(hits_of(timeline, &stops, workers), expected, "with {workers} workers");
+    }
+    timeline.seek(timeline.end()).unwrap();
+    assert_eq!(Some(timeline.digest()), recording.reader.ending().unwrap().digest);
+}
+
+/// A timeline with small gaps that keeps its checkpoints in a file of a few megabytes at most, and few of them in memory.
+fn with_a_file<'r>(recording: &'r Recording, directory: &Path) -> Timeline<'r> {
+    let budget = Budget { spacing_counts: 1 << 19, sparse_bytes: 4 << 20 };
+    let mut timeline =
+        Timeline::new(&recording.reader, &recording.images, EngineKind::Interp, Interrupt::default(), budget)
+            .expect("a timeline");
+    let program = Path::new(env!("CARGO_BIN_EXE_vkernel"));
+    let identity = CacheIdentity::of_files(recording.reader.path(), program).expect("an identity");
+    timeline.keep_checkpoints_in(CheckpointFile::open(directory, identity, 2 << 20).expect("a file"));
+    timeline
+}
+
+#[test]
+fn checkpoints_of_an_earlier_session_are_those_of_this_one() {
+    let recording = Recording::of_demo(&["-n", "2", "--seed", "22"]);
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut first = with_a_file(&recording, directory.path());
+    first.seek(first.end()).unwrap();
+    let console = first.console().bytes().to_vec();
+    assert_eq!(first.checkpoint_trouble(), None);
+    drop(first);
+
+    let mut second = with_a_file(&recording, directory.path());
+    let count = second.checkpoint_cost().count;
+    assert!(count > 5, "only {count} checkpoints are left");
+    assert!(console.starts_with(second.console().bytes()) && second.console().bytes().len() > 100);
+    expect_the_same_machine(&recording, &mut second, 3);
+    assert_eq!(second.console().bytes(), console);
+    let cost = second.checkpoint_cost();
+    assert!(cost.memory_bytes < 5 << 20 && cost.disk_bytes.is_some_and(|bytes| bytes < 3 << 20), "{cost:?}");
+}
+
+#[test]
+fn damaged_checkpoints_cost_time_and_nothing_else() {
+    let recording = Recording::of_demo(&["-n", "2", "--seed", "22"]);
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut first = with_a_file(&recording, directory.path());
+    first.seek(first.end()).unwrap();
+    drop(first);
+    let path = directory.path().join("checkpoints");
+    let whole = fs::read(&path).expect("the file");
+    for (seed, distance_bytes) in [(5, 40_000), (6, 9_000), (7, 700)] {
+        let mut damaged = whole.clone();
+        damaged.iter_mut().skip(60).step_by(distance_bytes).for_each(|byte| *byte ^= 0x10);
+        fs::write(&path, damaged).expect("written");
+        expect_the_same_machine(&recording, &mut with_a_file(&recording, directory.path()), seed);
+    }
 }

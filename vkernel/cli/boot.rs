@@ -94,11 +94,17 @@ pub fn run(config: BootConfig, result: &mut ResultFile) -> Result<ExitStatus> {
     let inspected = symbols.inspector(config.protocol, config.judgement.fail_on == FailOn::Warn);
     let on_report = Box::new(|machine: &Machine| say::raw(&inspected.registers(machine)));
     let ok_exit = config.judgement.ok_exit;
-    let live = Live::new(machine, &mut host, &images, writer, live_options, on_report);
+    let live = Live::new(machine, Box::new(&mut host), &images, writer, live_options, on_report);
     let live = live.inspected_by(Box::new(&inspected));
     let outcome = ddb::run_live(
         LiveTarget::new(live, &images, engine(config.engine), interrupt.clone(), config.is_writable),
-        &Debuggee { symbols: &symbols, protocol: config.protocol, interrupt },
+        &Debuggee {
+            symbols: &symbols,
+            power_on: &power_on,
+            images: &images,
+            engine: engine(config.engine),
+            interrupt,
+        },
         |ending| judge(ending, ok_exit).code(),
     )?;
     drop(host);

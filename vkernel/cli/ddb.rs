@@ -1,22 +1,23 @@
 //! `vkernel ddb`: a recording at the prompt, opened where its guest failed.
 
-use crate::boot::engine;
+use crate::boot::{SELF, engine, meta};
 use crate::config::{BootConfig, DdbConfig, ReplayConfig};
 use crate::exit::ExitStatus;
 use crate::report::SymbolSource;
 use crate::say;
 use anyhow::{Context, Result};
-use boundary::{Arrival, BootProtocol, Mark, World};
+use boundary::{Arrival, Mark, PowerOn, World};
 use ddb_shell::ddb::{Answer, Ddb, Face, Left, LineEditor, PlainLines, Words, prompt};
+use ddb_shell::debugger::diversion::Diverting;
 use ddb_shell::debugger::live::LiveTarget;
 use ddb_shell::debugger::place::{self, Place};
 use ddb_shell::debugger::target::Tell;
-use ddb_shell::debugger::{Debugger, Why};
+use ddb_shell::debugger::{Debugger, Keeper, Why};
 use ddb_shell::opening_place;
 use ddb_shell::report::Scene;
 use host::{Host, HostOptions};
-use machine::Interrupt;
-use recorder::{Ending, FailureKind, ImageSet, TraceReader};
+use machine::{EngineKind, Interrupt};
+use recorder::{CacheIdentity, CheckpointFile, Ending, FailureKind, ImageSet, TraceReader, cache_directory};
 use replay::{Budget, Outcome, ProgressReport, Timeline};
 use std::cell::RefCell;
 use std::fs::OpenOptions;
@@ -24,6 +25,9 @@ use std::io::{self, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+/// What the checkpoints of a recording may take on disk, about, before every second one is dropped.
+const CACHE_LIMIT_BYTES: u64 = 1 << 30;
 
 /// Opens a recording at the prompt.
 ///
@@ -52,9 +56,13 @@ pub fn open_session<'r>(
     interrupt: Interrupt,
 ) -> Result<Debugger<'r>> {
     let mut inspector = symbols.guest_inspector(replay.reader.power_on().boot.protocol, false);
-    let kind = engine(replay.engine);
+    let kind_of_engine = engine(replay.engine);
     let mut timeline =
-        Timeline::new(&replay.reader, &replay.images, kind, interrupt.clone(), Budget::default())?;
+        Timeline::new(&replay.reader, &replay.images, kind_of_engine, interrupt.clone(), Budget::default())?;
+    match checkpoint_file(&replay.reader) {
+        Ok(file) => timeline.keep_checkpoints_in(file),
+        Err(trouble) => say::line(&format!("checkpoints are not kept for the next session: {trouble}")),
+    }
     let tell = progress();
     let told = Rc::clone(&tell);
     timeline.on_progress = Box::new(move |report| (told.borrow_mut())(report));
@@ -73,7 +81,9 @@ pub fn open_session<'r>(
             }
         }
     }
-    let mut debugger = Debugger::new(Box::new(timeline), inspector, failure, interrupt);
+    let target = Diverting::new(Box::new(timeline), &replay.images, kind_of_engine, interrupt.clone());
+    let mut debugger = Debugger::new(Box::new(target), inspector, failure, interrupt);
+    debugger.keeper = Some(keeper(replay.reader.power_on(), &replay.images));
     debugger.target.on_progress(tell);
     match (at, failure) {
         (Some(place), _) => debugger.seek(place)?,
@@ -87,12 +97,30 @@ pub fn open_session<'r>(
     Ok(debugger)
 }
 
+/// Begins the recordings that diversions are kept in: of the same machine and images.
+fn keeper<'r>(power_on: &'r PowerOn, images: &'r ImageSet) -> Keeper<'r> {
+    Box::new(move |name| {
+        let store = crate::config::store().map_err(|error| format!("{error:#}"))?;
+        store.record_as(name, power_on, &meta(), images).map_err(|error| error.to_string())
+    })
+}
+
+/// The checkpoints of earlier sessions, beside the trace.
+fn checkpoint_file(reader: &TraceReader) -> io::Result<CheckpointFile> {
+    let identity = CacheIdentity::of_files(reader.path(), Path::new(SELF))?;
+    CheckpointFile::open(&cache_directory(reader.path()), identity, CACHE_LIMIT_BYTES)
+}
+
 /// What a debugger of a live guest needs.
 pub struct Debuggee<'s> {
     /// Where its symbols come from.
     pub symbols: &'s SymbolSource,
-    /// How it was entered.
-    pub protocol: BootProtocol,
+    /// What it was at power-on.
+    pub power_on: &'s PowerOn,
+    /// The images that it was booted with.
+    pub images: &'s ImageSet,
+    /// What executes it.
+    pub engine: EngineKind,
     /// Ends whatever takes long.
     pub interrupt: Interrupt,
 }
@@ -107,10 +135,17 @@ pub fn run_live(
     judge: impl FnOnce(&Ending) -> u8,
 ) -> Result<Outcome> {
     while target.run_freely() {
-        let inspector = debuggee.symbols.guest_inspector(debuggee.protocol, false);
+        let inspector = debuggee.symbols.guest_inspector(debuggee.power_on.boot.protocol, false);
         let interrupt = debuggee.interrupt.clone();
         let mut face = face()?;
-        let mut debugger = Debugger::new(Box::new(&mut target), inspector, None, interrupt);
+        let target = Diverting::new(
+            Box::new(&mut target),
+            debuggee.images,
+            debuggee.engine,
+            debuggee.interrupt.clone(),
+        );
+        let mut debugger = Debugger::new(Box::new(target), inspector, None, interrupt);
+        debugger.keeper = Some(keeper(debuggee.power_on, debuggee.images));
         debugger.target.on_progress(progress());
         let left = prompt(&mut Ddb::new(debugger), face.as_mut(), &Why::Done, &[]);
         if left == Left::Quit {

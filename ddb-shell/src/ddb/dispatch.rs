@@ -116,10 +116,12 @@ impl Ddb<'_> {
     /// Executes a line; what it prints is in `out`.
     pub(super) fn execute_line(&mut self, line: &str) {
         let line = line.trim();
+        let depth = self.diversion_depth();
         let result = if line.is_empty() { self.repeat() } else { self.parse_and_run(line) };
         if let Err(error) = result {
             let _ = writeln!(self.out, "{error}");
         }
+        self.say_if_diverted(depth);
     }
 
     fn repeat(&mut self) -> Result<(), CommandError> {

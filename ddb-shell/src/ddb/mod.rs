@@ -167,10 +167,17 @@ impl<'a> Ddb<'a> {
         self.variables.lines as usize
     }
 
-    /// What the prompt looks like: the vCPU's number if there are several, and whether this is the past of a live guest.
+    /// What the prompt looks like: the vCPU's number if there are several, and whether this is a diversion, or the past of
+    /// one or of a live guest.
     #[must_use]
     pub fn prompt_text(&self) -> String {
-        let past = if self.debugger.target.is_in_the_past() { "(past)" } else { "" };
+        let target = &self.debugger.target;
+        let past = match (target.diversion().is_some(), target.is_in_the_past()) {
+            (true, true) => "(diversion, past)",
+            (true, false) => "(diversion)",
+            (false, true) => "(past)",
+            (false, false) => "",
+        };
         if self.debugger.machine().cpus().len() > 1 {
             format!("db{{{}}}{past}> ", self.debugger.vcpu)
         } else {
@@ -214,6 +221,9 @@ impl<'a> Ddb<'a> {
             Why::End if self.debugger.target.is_live() => {
                 self.left = Some(Left::Ended);
                 return;
+            }
+            Why::End if self.debugger.target.diversion().is_some() => {
+                self.out.push_str("The diversion ends here: the guest is off, or nothing can wake it.\n");
             }
             Why::End => self.out.push_str("The recording ends here.\n"),
             Why::Interrupted => self.out.push_str("Interrupted.\n"),

@@ -12,7 +12,7 @@ use machine::Machine;
 use std::sync::Arc;
 
 /// Arguments of a call in registers, in the order of the System V ABI: RDI, RSI, RDX, RCX, R8, R9.
-const ARGUMENTS: [usize; 6] = [7, 6, 2, 1, 8, 9];
+pub(super) const ARGUMENTS: [usize; 6] = [7, 6, 2, 1, 8, 9];
 
 impl Debugger<'_> {
     /// The frames of the vCPU that the session is about, the innermost first.

@@ -54,6 +54,11 @@ impl<'a> LiveTarget<'a> {
         self.live.advance(&StopSet::default(), None) == Advance::Asked
     }
 
+    /// The live guest.
+    pub fn live_mut(&mut self) -> &mut Live<'a> {
+        &mut self.live
+    }
+
     /// The live guest, to be ended.
     #[must_use]
     pub fn into_live(self) -> Live<'a> {
@@ -114,7 +119,7 @@ fn arrival(advance: Advance) -> Arrival {
     }
 }
 
-impl Target for &mut LiveTarget<'_> {
+impl Target for LiveTarget<'_> {
     fn machine(&self) -> &Machine {
         match &self.recording {
             Some(recording) if self.is_past => recording.machine(),
@@ -181,13 +186,11 @@ impl Target for &mut LiveTarget<'_> {
     }
 
     fn write(&mut self, operator: Operator) -> Result<(), TargetError> {
+        if self.in_the_past().is_some() {
+            return Err(TargetError::Unwritable);
+        }
         if !self.is_writable {
             return Err(TargetError::Protected);
-        }
-        if self.in_the_past().is_some() {
-            return Err(TargetError::Unwritable(
-                "this is the past of a live guest, which is as it was; go on to the end to write to the guest",
-            ));
         }
         self.go_live();
         self.live.operate(operator);

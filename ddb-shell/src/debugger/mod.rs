@@ -3,6 +3,8 @@
 //! The ddb prompt and the gdb server are two faces of it. It prints nothing and reads no commands.
 
 mod c;
+pub mod call;
+pub mod diversion;
 mod interrupts;
 pub mod live;
 pub mod place;
@@ -15,6 +17,7 @@ use crate::symbols::Symbols;
 use boundary::{Icount, Mark};
 use machine::{Interrupt, Machine, StopReason};
 use place::{Place, PlaceError};
+use recorder::TraceWriter;
 use replay::{Arrival, Query, settled};
 use std::collections::BTreeMap;
 use stops::StopList;
@@ -54,6 +57,9 @@ pub enum Why {
     Interrupted,
 }
 
+/// Begins a recording of a name, or says why not.
+pub type Keeper<'a> = Box<dyn FnMut(&str) -> Result<TraceWriter, String> + 'a>;
+
 /// Counts between two looks at the console of a run that waits for a text.
 const TEXT_SLICE_COUNTS: u64 = 1 << 24;
 /// How many places one can go back to.
@@ -73,6 +79,8 @@ pub struct Debugger<'a> {
     pub workers: usize,
     /// Ends whatever takes long, when it is raised.
     pub interrupt: Interrupt,
+    /// Begins the recording that a diversion is kept in.
+    pub keeper: Option<Keeper<'a>>,
     inspector: GuestInspector<'a>,
     bookmarks: BTreeMap<String, Mark>,
     failure: Option<Mark>,
@@ -98,6 +106,7 @@ impl<'a> Debugger<'a> {
             stops: StopList::default(),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             interrupt,
+            keeper: None,
             inspector,
             bookmarks: BTreeMap::new(),
             failure,
@@ -133,6 +142,39 @@ impl<'a> Debugger<'a> {
     #[must_use]
     pub fn bookmarks(&self) -> &BTreeMap<String, Mark> {
         &self.bookmarks
+    }
+
+    /// Leaves the recording at the cursor: the guest goes its own way from here.
+    ///
+    /// # Errors
+    /// The target's.
+    pub fn divert(&mut self) -> Result<(), DebugError> {
+        Ok(self.target.divert()?)
+    }
+
+    /// Leaves a diversion: the cursor is where it left the recording.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn drop_diversion(&mut self) -> Result<(), DebugError> {
+        if !self.target.drop_diversion() {
+            return Err(TargetError::NoDiversion.into());
+        }
+        self.arrived();
+        Ok(())
+    }
+
+    /// Keeps a diversion, as far as it has come, as a recording.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be kept under this name.
+    pub fn keep_diversion(&mut self, name: &str) -> Result<(), DebugError> {
+        if self.target.diversion().is_none() {
+            return Err(TargetError::NoDiversion.into());
+        }
+        let nowhere = || DebugError::Nothing("there is no store to keep it in".to_owned());
+        let writer = self.keeper.as_mut().ok_or_else(nowhere)?(name).map_err(DebugError::Nothing)?;
+        Ok(self.target.keep_diversion(writer)?)
     }
 
     /// Calls the place of the cursor `name`.

@@ -5,8 +5,10 @@
 
 use boundary::{Mark, Note, Operator};
 use machine::Machine;
-use replay::{Arrival, Hit, Hits, PlayError, ProgressReport, Query, Timeline};
+use recorder::TraceWriter;
+use replay::{Arrival, Branch, CheckpointCost, Hit, Hits, PlayError, ProgressReport, Query, Timeline};
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
 
 /// Why a target does not do what it was asked.
@@ -27,8 +29,14 @@ pub enum TargetError {
     #[error("this guest is protected from the debugger; boot it with -U to let the debugger write")]
     Protected,
     /// The past is as it was.
-    #[error("{0}")]
-    Unwritable(&'static str),
+    #[error("the past is as it was")]
+    Unwritable,
+    /// There is no room for the recording of a diversion.
+    #[error("a diversion needs a folder for its recording: {0}")]
+    Scratch(std::io::Error),
+    /// There is nothing to drop or keep.
+    #[error("this is no diversion: a write in the past opens one, and so does `divert`")]
+    NoDiversion,
 }
 
 /// Somebody who is told how far long work has come.
@@ -86,6 +94,83 @@ pub trait Target {
 
     /// Told about long work from now on.
     fn on_progress(&mut self, tell: Tell);
+
+    /// Leaves the recording at the cursor: from now on the guest goes its own way.
+    ///
+    /// # Errors
+    /// As [`Target::past`], or there is no room for it.
+    fn divert(&mut self) -> Result<(), TargetError> {
+        Err(TargetError::Unwritable)
+    }
+
+    /// In a diversion, how many lie in each other, and where this one left.
+    fn diversion(&self) -> Option<(usize, Mark)> {
+        None
+    }
+
+    /// Leaves a diversion: the cursor is where it left the recording. Whether there was one.
+    fn drop_diversion(&mut self) -> bool {
+        false
+    }
+
+    /// Copies a diversion, as far as it has come, into a new recording.
+    ///
+    /// # Errors
+    /// There is none, or the copy cannot be written.
+    fn keep_diversion(&mut self, writer: TraceWriter) -> Result<(), TargetError> {
+        drop(writer);
+        Err(TargetError::NoDiversion)
+    }
+}
+
+impl<T: Target + ?Sized> Target for &mut T {
+    fn machine(&self) -> &Machine {
+        (**self).machine()
+    }
+
+    fn end(&self) -> Mark {
+        (**self).end()
+    }
+
+    fn is_live(&self) -> bool {
+        (**self).is_live()
+    }
+
+    fn is_in_the_past(&self) -> bool {
+        (**self).is_in_the_past()
+    }
+
+    fn run(&mut self, until: Option<Mark>, query: Query<'_>) -> Result<Arrival, TargetError> {
+        (**self).run(until, query)
+    }
+
+    fn step(&mut self, vcpu: u8) -> Result<Arrival, TargetError> {
+        (**self).step(vcpu)
+    }
+
+    fn past(&mut self) -> Result<&mut dyn Past, TargetError> {
+        (**self).past()
+    }
+
+    fn console(&mut self) -> Result<Vec<u8>, TargetError> {
+        (**self).console()
+    }
+
+    fn write(&mut self, operator: Operator) -> Result<(), TargetError> {
+        (**self).write(operator)
+    }
+
+    fn digest(&mut self) -> boundary::Digest {
+        (**self).digest()
+    }
+
+    fn note(&mut self, note: Note) {
+        (**self).note(note);
+    }
+
+    fn on_progress(&mut self, tell: Tell) {
+        (**self).on_progress(tell);
+    }
 }
 
 /// The ways that lead back.
@@ -121,11 +206,23 @@ pub trait Past {
     fn all_hits(&mut self, from: Mark, to: Mark, query: Query<'_>, limit: usize)
     -> Result<Hits, TargetError>;
 
+    /// The place of the cursor.
+    fn now(&self) -> Mark;
+
     /// The last place of the recording so far.
     fn end(&self) -> Mark;
 
-    /// Number of checkpoints and what they cost in bytes.
-    fn checkpoint_cost(&self) -> (usize, u64);
+    /// Makes a machine that goes its own way from the cursor on, with a new recording at `path`.
+    ///
+    /// # Errors
+    /// As [`Past::seek`], or the new recording cannot be written.
+    fn branch(&mut self, path: &Path) -> Result<Branch, TargetError>;
+
+    /// What checkpoints cost.
+    fn checkpoint_cost(&self) -> CheckpointCost;
+
+    /// Why checkpoints are no longer kept on disk, if they are not.
+    fn checkpoint_trouble(&self) -> Option<&str>;
 
     /// The place at which the byte of the console at `offset` was printed, if that has been passed.
     fn console_place(&self, offset: usize) -> Option<Mark>;
@@ -161,12 +258,24 @@ impl Past for Timeline<'_> {
         Ok(Timeline::all_hits(self, from, to, query, limit)?)
     }
 
+    fn now(&self) -> Mark {
+        Timeline::now(self)
+    }
+
     fn end(&self) -> Mark {
         Timeline::end(self)
     }
 
-    fn checkpoint_cost(&self) -> (usize, u64) {
+    fn branch(&mut self, path: &Path) -> Result<Branch, TargetError> {
+        Ok(Timeline::branch(self, path)?)
+    }
+
+    fn checkpoint_cost(&self) -> CheckpointCost {
         Timeline::checkpoint_cost(self)
+    }
+
+    fn checkpoint_trouble(&self) -> Option<&str> {
+        Timeline::checkpoint_trouble(self)
     }
 
     fn console_place(&self, offset: usize) -> Option<Mark> {
@@ -214,9 +323,7 @@ impl Target for Timeline<'_> {
     }
 
     fn write(&mut self, _: Operator) -> Result<(), TargetError> {
-        Err(TargetError::Unwritable(
-            "a recording is as it was; `divert` opens a scratch branch that can be written to",
-        ))
+        Err(TargetError::Unwritable)
     }
 
     fn digest(&mut self) -> boundary::Digest {

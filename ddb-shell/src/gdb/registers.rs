@@ -51,12 +51,12 @@ impl RegId for Number {
 }
 
 impl Number {
-    /// Which register an operator may write this way: 0 to 15 in encoding order, 16 for RIP.
+    /// Which register an operator may write this way: 0 to 15 in encoding order, 16 for RIP, 17 for RFLAGS.
     #[must_use]
     pub fn writable(self) -> Option<u8> {
         match self.0 {
             general @ 0..16 => Some(GENERAL[general] as u8),
-            16 => Some(16),
+            16 | 17 => Some(self.0 as u8),
             _ => None,
         }
     }
@@ -111,7 +111,7 @@ impl File {
         self.bytes.get(start..start + length)
     }
 
-    /// What an operator's writes must make of `old` to become this: general registers and RIP. `None` if anything else
+    /// What an operator's writes must make of `old` to become this: general registers, RIP and RFLAGS. `None` if anything else
     /// differs.
     #[must_use]
     pub fn writes_over(&self, old: &File) -> Option<Vec<(u8, u64)>> {
@@ -119,12 +119,19 @@ impl File {
         for number in (0..lengths().count()).map(Number) {
             let (new, old) = (self.get(number)?, old.get(number)?);
             if new != old {
-                let value = u64::from_le_bytes(new.try_into().ok()?);
-                writes.push((number.writable()?, value));
+                writes.push((number.writable()?, value_of(new)?));
             }
         }
         Some(writes)
     }
+}
+
+/// The value of a register of up to 64 bits.
+#[must_use]
+pub fn value_of(bytes: &[u8]) -> Option<u64> {
+    let mut value = [0; 8];
+    value.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    Some(u64::from_le_bytes(value))
 }
 
 /// The tag word in its long form: two bits a register, 3 for empty.

@@ -1,6 +1,6 @@
 //! The session as gdb's target: threads are vCPUs, monitor commands are ddb's.
 
-use super::registers::{File, Number, X86System};
+use super::registers::{File, Number, X86System, value_of};
 use crate::ddb::Ddb;
 use crate::debugger::stops::{Entry, Kind};
 use crate::debugger::target::TargetError;
@@ -240,7 +240,7 @@ impl MultiThreadBase for Session<'_, '_> {
             let bytes = data[done..done + length].to_vec();
             match self.ddb.debugger.target.write(Operator::WriteMemory { paddr, bytes }) {
                 Ok(()) => {}
-                Err(TargetError::Protected | TargetError::Unwritable(_)) => {
+                Err(TargetError::Protected | TargetError::Unwritable) => {
                     return Err(StubError::Errno(NOT_PERMITTED));
                 }
                 Err(error) => return Err(StubError::Fatal(error.into())),
@@ -273,8 +273,12 @@ impl SingleRegisterAccess<Tid> for Session<'_, '_> {
     }
 
     fn write_register(&mut self, tid: Tid, number: Number, bytes: &[u8]) -> TargetResult<(), Self> {
+        // Behind a call of a function gdb puts back what it has saved, whether it has changed or not.
+        if self.file(vcpu(tid))?.get(number) == Some(bytes) {
+            return Ok(());
+        }
         let register = number.writable().ok_or(StubError::Errno(NOT_PERMITTED))?;
-        let value = u64::from_le_bytes(bytes.try_into().map_err(|_| StubError::Errno(FAULT))?);
+        let value = value_of(bytes).ok_or(StubError::Errno(FAULT))?;
         Session::write_register(self, vcpu(tid), register, value)
     }
 }

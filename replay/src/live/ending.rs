@@ -27,6 +27,18 @@ impl Live<'_> {
         }
     }
 
+    /// What a copy of the recording so far is to end with: as if the run were quit here.
+    pub fn end_here(&mut self) -> End {
+        End {
+            mark: self.machine.mark(),
+            virtual_time: self.machine.now(),
+            digest: Some(self.machine.digest_from_scratch()),
+            console: self.console,
+            exit_status: 0,
+            ending: Ending::Quit,
+        }
+    }
+
     /// Ends the run, for the reason for which it ended or as one that was quit, and finishes the trace. `judge` says
     /// the exit status of an ending.
     pub fn finish(mut self, judge: impl FnOnce(&Ending) -> u8) -> Outcome {

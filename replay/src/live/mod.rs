@@ -110,7 +110,7 @@ pub struct LiveOptions {
 pub struct Live<'a> {
     /// The machine.
     pub machine: Machine,
-    world: &'a mut dyn World,
+    world: Box<dyn World + 'a>,
     media: &'a dyn Media,
     writer: Option<TraceWriter>,
     trace_trouble: Option<TraceError>,
@@ -149,17 +149,18 @@ pub struct Live<'a> {
 }
 
 impl<'a> Live<'a> {
-    /// A live run of `machine`, recorded by `writer`.
+    /// A live run of `machine`, which may have come some way already, recorded by `writer`.
     #[must_use]
     pub fn new(
         machine: Machine,
-        world: &'a mut dyn World,
+        world: Box<dyn World + 'a>,
         media: &'a dyn Media,
         writer: Option<TraceWriter>,
         options: LiveOptions,
         report: Box<dyn FnMut(&Machine) + 'a>,
     ) -> Live<'a> {
         let now_ns = world.monotonic_ns();
+        let icount = machine.mark().icount.0;
         Live {
             machine,
             world,
@@ -172,7 +173,7 @@ impl<'a> Live<'a> {
             host_origin_ns: now_ns,
             flushed_ns: now_ns,
             wall_noted_ns: 0,
-            next_digest: DIGEST_COUNTS,
+            next_digest: (icount / DIGEST_COUNTS + 1) * DIGEST_COUNTS,
             last_words: None,
             failure_noted: false,
             report,
@@ -195,6 +196,12 @@ impl<'a> Live<'a> {
     #[must_use]
     pub fn inspected_by(self, inspector: Box<dyn Inspector + 'a>) -> Live<'a> {
         Live { inspector, ..self }
+    }
+
+    /// With a console that has shown something, which is written down already.
+    #[must_use]
+    pub fn continuing(self, console: ConsoleState) -> Live<'a> {
+        Live { console, console_written: console, ..self }
     }
 
     /// Runs to the end and finishes the trace. `judge` says the exit status of an ending.

@@ -13,12 +13,27 @@ pub struct ConsoleLog {
 impl ConsoleLog {
     /// Notes an output, unless it was noted before: a timeline passes most places more than once.
     pub(super) fn note(&mut self, mark: Mark, output: &Output) {
-        let Output::Console(bytes) = output else { return };
-        if self.places.last().is_some_and(|(_, last)| *last >= mark) {
-            return;
+        if let Output::Console(bytes) = output {
+            self.note_bytes(mark, bytes);
         }
-        self.places.push((self.bytes.len(), mark));
-        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Notes bytes that an earlier session saw.
+    pub(super) fn note_bytes(&mut self, mark: Mark, bytes: &[u8]) {
+        if self.places.last().is_none_or(|(_, last)| *last < mark) {
+            self.places.push((self.bytes.len(), mark));
+            self.bytes.extend_from_slice(bytes);
+        }
+    }
+
+    /// What was noted behind `from` and not behind `to`.
+    pub(super) fn between(&self, from: Option<Mark>, to: Mark) -> Vec<(Mark, Vec<u8>)> {
+        let ends = self.places.iter().skip(1).map(|(start, _)| *start).chain([self.bytes.len()]);
+        let outputs = self.places.iter().zip(ends);
+        outputs
+            .filter(|((_, mark), _)| from.is_none_or(|from| *mark > from) && *mark <= to)
+            .map(|((start, mark), end)| (*mark, self.bytes[*start..end].to_vec()))
+            .collect()
     }
 
     /// All bytes noted.

@@ -12,15 +12,17 @@
 mod checkpoints;
 mod console;
 mod search;
+mod shelf;
 
 use crate::player::{PlayError, Player, Progress};
 use boundary::{Icount, Mark, Media, Output};
-pub use checkpoints::Budget;
 use checkpoints::Checkpoints;
+pub use checkpoints::{Budget, CheckpointCost};
 pub use console::ConsoleLog;
 use machine::{EngineKind, Interrupt, Machine, StopReason, StopSet};
-use recorder::TraceReader;
+use recorder::{CheckpointFile, TraceReader};
 pub use search::{Hit, Hits};
+use shelf::Shelf;
 
 /// Where a journey ended, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +57,10 @@ pub struct ProgressReport {
 
 /// A recording with a cursor that moves both ways.
 pub struct Timeline<'a> {
-    player: Player<'a>,
-    reader: TraceReader,
-    media: &'a dyn Media,
-    engine: EngineKind,
+    pub(crate) player: Player<'a>,
+    pub(crate) reader: TraceReader,
+    pub(crate) media: &'a dyn Media,
+    pub(crate) engine: EngineKind,
     interrupt: Interrupt,
     checkpoints: Checkpoints,
     console: ConsoleLog,
@@ -132,6 +134,22 @@ impl<'a> Timeline<'a> {
         })
     }
 
+    /// Keeps the sparse checkpoints in a file, too. Those of earlier sessions are in it, and the recording counts as passed
+    /// up to the furthest of them.
+    pub fn keep_checkpoints_in(&mut self, file: CheckpointFile) {
+        let shelf = Shelf::new(file);
+        for (mark, bytes) in shelf.console() {
+            self.console.note_bytes(*mark, bytes);
+        }
+        self.checkpoints.keep_on(shelf, &self.console);
+    }
+
+    /// Why checkpoints are no longer kept in their file, if they are not.
+    #[must_use]
+    pub fn checkpoint_trouble(&self) -> Option<&str> {
+        self.checkpoints.shelf.as_ref()?.trouble()
+    }
+
     /// The trace has grown since it was opened: `reader` is of the same one. What was passed stays passed.
     ///
     /// # Errors
@@ -178,9 +196,9 @@ impl<'a> Timeline<'a> {
         &self.console
     }
 
-    /// What checkpoints cost: how many there are, and bytes of memory.
+    /// What checkpoints cost.
     #[must_use]
-    pub fn checkpoint_cost(&self) -> (usize, u64) {
+    pub fn checkpoint_cost(&self) -> CheckpointCost {
         self.checkpoints.cost()
     }
 
@@ -190,10 +208,10 @@ impl<'a> Timeline<'a> {
     /// A divergence, or a trace that can no longer be read.
     pub fn seek(&mut self, to: Mark) -> Result<Arrival, PlayError> {
         let to = to.min(self.end());
-        let nearest = self.checkpoints.at_or_before(to);
+        let nearest = self.checkpoints.nearest(to);
         let here = self.now();
-        if to < here || nearest.mark() > here {
-            let nearest = nearest.clone();
+        if to < here || nearest > here {
+            let nearest = self.checkpoints.fetch(nearest);
             self.player.load(&nearest)?;
         }
         match self.approach(to)? {
@@ -236,7 +254,7 @@ impl<'a> Timeline<'a> {
             }
             if self.checkpoints.wants_one_at(self.now()) {
                 let sparse = self.player.save()?;
-                self.checkpoints.keep_sparse(sparse);
+                self.checkpoints.keep_sparse(sparse, &self.console);
             }
             let report = ProgressReport { at: self.now(), from, to: to.min(self.end()) };
             (self.on_progress)(report);
@@ -305,7 +323,8 @@ impl<'a> Timeline<'a> {
             return Ok(arrival);
         }
         // Another vCPU executed in between: find where this one did.
-        let earlier = self.checkpoints.before_own_count(vcpu, counts).clone();
+        let earlier = self.checkpoints.before_own_count(vcpu, counts);
+        let earlier = self.checkpoints.fetch(earlier);
         self.player.load(&earlier)?;
         let stops = StopSet { own_counts: Some((vcpu, counts)), ..StopSet::default() };
         match self.advance(self.end(), &stops)? {

@@ -4,6 +4,7 @@
 //! at once, each with a machine of its own; the order of answers is that of the recording, whatever worker
 //! was first.
 
+use super::checkpoints::Checkpoints;
 use super::{Arrival, ProgressReport, Query, Timeline, settled};
 use crate::player::{Checkpoint, PlayError, Player, Progress};
 use boundary::{Icount, Mark};
@@ -97,8 +98,9 @@ fn scan(
 }
 
 /// A stretch of the recording between two sparse checkpoints, to be scanned from a checkpoint.
+#[derive(Clone, Copy)]
 struct Gap {
-    from: Checkpoint,
+    from: Mark,
     to: Mark,
 }
 
@@ -165,9 +167,9 @@ impl Timeline<'_> {
     fn gaps(&self, from: Mark, to: Mark) -> Vec<Gap> {
         let mut gaps = Vec::new();
         let mut end = to;
-        for checkpoint in self.checkpoints.sparse_before(to) {
-            gaps.push(Gap { from: checkpoint.clone(), to: end });
-            end = checkpoint.mark();
+        for place in self.checkpoints.sparse_before(to) {
+            gaps.push(Gap { from: place, to: end });
+            end = place;
             if end <= from {
                 break;
             }
@@ -184,11 +186,13 @@ impl Timeline<'_> {
         wanted: Wanted,
     ) -> Result<BTreeMap<Mark, Found>, PlayError> {
         let Some((first, last)) = gaps.last().zip(gaps.first()) else { return Ok(BTreeMap::new()) };
-        let (begin, finish) = (first.from.mark(), last.to);
+        let (begin, finish) = (first.from, last.to);
         let here = self.player.save()?;
         let workers = query.workers.clamp(1, gaps.len());
+        self.hire(workers - 1)?;
         let pool = Pool {
             gaps: &gaps,
+            checkpoints: &self.checkpoints,
             next: AtomicUsize::new(0),
             answered: AtomicUsize::new(usize::MAX),
             found: Mutex::new(BTreeMap::new()),
@@ -196,7 +200,6 @@ impl Timeline<'_> {
             query,
             wanted,
         };
-        self.hire(workers - 1)?;
         let (player, helpers) = (&mut self.player, &mut self.workers[..workers - 1]);
         let on_progress = &mut self.on_progress;
         let result = std::thread::scope(|scope| {
@@ -222,6 +225,7 @@ impl Timeline<'_> {
 /// The work of a search, shared by its workers.
 struct Pool<'p> {
     gaps: &'p [Gap],
+    checkpoints: &'p Checkpoints,
     next: AtomicUsize,
     /// For a search of the last hit: the first gap of the list known to hold one. Later ones do not matter.
     answered: AtomicUsize,
@@ -233,6 +237,7 @@ struct Pool<'p> {
 
 impl Pool<'_> {
     fn work(&self, player: &mut Player<'_>, report: &mut dyn FnMut(Mark)) -> Result<(), PlayError> {
+        let mut near: Option<Checkpoint> = None;
         loop {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(gap) = self.gaps.get(index) else { return Ok(()) };
@@ -240,13 +245,16 @@ impl Pool<'_> {
                 return Ok(());
             }
             report(gap.to);
-            player.load(&gap.from)?;
-            let found = scan(player, self.since, gap.to, self.query, self.wanted)?;
+            let from = self.checkpoints.lend(gap.from, near.as_ref());
+            player.load(&from)?;
+            near = Some(from);
+            // One from before the gap finds what is before it, too.
+            let found = scan(player, self.since.max(gap.from), gap.to, self.query, self.wanted)?;
             if self.wanted == Wanted::Last && !found.hits.is_empty() {
                 self.answered.fetch_min(index, Ordering::Relaxed);
             }
             let interrupted = !found.complete;
-            self.found.lock().expect("no worker panicked").insert(gap.from.mark(), found);
+            self.found.lock().expect("no worker panicked").insert(gap.from, found);
             if interrupted {
                 return Ok(());
             }

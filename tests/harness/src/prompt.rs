@@ -8,7 +8,7 @@ use regex::Regex;
 /// If the session has not answered each.
 #[must_use]
 pub fn answers(session: &str, commands: &[&str]) -> Vec<String> {
-    let prompt = Regex::new(r"(?m)^db\{\d+\}> .*\n?").expect("a pattern");
+    let prompt = Regex::new(r"(?m)^db\{\d+\}(?:\(diversion\))?> .*\n?").expect("a pattern");
     let answers: Vec<String> = prompt.split(session).skip(1).map(str::to_owned).collect();
     assert_eq!(answers.len(), commands.len(), "an answer for each command\n{session}");
     answers

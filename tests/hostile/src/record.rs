@@ -71,7 +71,7 @@ pub fn record_and_replay(guest: &Guest, folder: &Path) -> Result<(), Trouble> {
         has_debugger: false,
         interrupt: Interrupt::default(),
     };
-    let live = Live::new(machine, &mut world, guest, Some(writer), options, Box::new(|_| {}));
+    let live = Live::new(machine, Box::new(&mut world), guest, Some(writer), options, Box::new(|_| {}));
     let outcome = live.run(|_| 0);
     if let Some(error) = outcome.trace_trouble {
         return Err(trouble(&error));

@@ -56,7 +56,7 @@ pub enum Operator {
         /// The bytes.
         bytes: Vec<u8>,
     },
-    /// A general register (0 to 15 in encoding order) or RIP (16) of one vCPU.
+    /// A general register (0 to 15 in encoding order), RIP (16) or RFLAGS (17) of one vCPU.
     WriteRegister {
         /// Which vCPU.
         vcpu: u8,

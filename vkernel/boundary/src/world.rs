@@ -57,3 +57,33 @@ pub trait World {
     /// The host's wall clock, in nanoseconds since 1970; for notes.
     fn wall_clock_ns(&self) -> u64;
 }
+
+impl<W: World + ?Sized> World for &mut W {
+    fn arrivals(&mut self, wait: Duration) -> Vec<Arrival> {
+        (**self).arrivals(wait)
+    }
+
+    fn emit(&mut self, output: &Output) {
+        (**self).emit(output);
+    }
+
+    fn notice(&mut self, message: &str) {
+        (**self).notice(message);
+    }
+
+    fn stand_still(&mut self, stands: bool) {
+        (**self).stand_still(stands);
+    }
+
+    fn is_live(&self) -> bool {
+        (**self).is_live()
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        (**self).monotonic_ns()
+    }
+
+    fn wall_clock_ns(&self) -> u64 {
+        (**self).wall_clock_ns()
+    }
+}

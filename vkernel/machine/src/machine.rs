@@ -108,6 +108,17 @@ pub struct Machine {
 /// So many events not yet taken make `run` return with [`Exit::Output`].
 const OUTPUT_EVENTS: usize = 64;
 
+/// The flags that an operator can write.
+const OPERATOR_FLAGS: u64 = rflags::STATUS
+    | rflags::TF
+    | rflags::IF
+    | rflags::DF
+    | rflags::IOPL
+    | rflags::NT
+    | rflags::RF
+    | rflags::AC
+    | rflags::ID;
+
 impl Machine {
     /// Builds the machine that `power_on` describes and loads its images.
     ///
@@ -534,7 +545,11 @@ impl Machine {
                 let cpu = &mut self.cpus[usize::from(*vcpu)];
                 match register {
                     0..=15 => cpu.gpr[usize::from(*register)] = *value,
-                    _ => cpu.rip = *value,
+                    16 => cpu.rip = *value,
+                    // What POPF could change at privilege level 0, and nothing that a mode depends on.
+                    _ => {
+                        cpu.rflags = cpu.rflags & !OPERATOR_FLAGS | value & OPERATOR_FLAGS;
+                    }
                 }
             }
         }

@@ -37,6 +37,18 @@ impl Saved {
     pub fn state_bytes(&self) -> usize {
         self.state.len()
     }
+
+    /// Everything but RAM, in the private format of this build.
+    #[must_use]
+    pub fn state(&self) -> &[u8] {
+        &self.state
+    }
+
+    /// What [`Saved::state`] and [`Saved::pages`] gave, put together again.
+    #[must_use]
+    pub fn from_parts(mark: Mark, state: Vec<u8>, pages: PageMap) -> Saved {
+        Saved { state, pages, mark }
+    }
 }
 
 impl Machine {

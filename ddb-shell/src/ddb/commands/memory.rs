@@ -53,7 +53,7 @@ pub const PRINT: Command = Command {
 pub const WRITE: Command = Command {
     names: &["write", "w"],
     usage: "[/bhlg] ADDRESS VALUE [VALUE ...]",
-    help: "Writes values of 1, 2, 4 (without a modifier) or 8 bytes. In a live guest that was booted with -U the write is recorded as an operator's input; a recording is as it was.",
+    help: "Writes values of 1, 2, 4 (without a modifier) or 8 bytes. In a live guest that was booted with -U the write is recorded as an operator's input; in a recording, and in the past of a live guest, it opens a diversion.",
     group: Group::Memory,
     repeats: Repeats::Never,
     run: |ddb, mut arguments| {

@@ -2,6 +2,7 @@
 
 pub mod break_watch;
 pub mod cpus;
+pub mod diversion;
 pub mod examine;
 pub mod memory;
 pub mod run;
@@ -36,6 +37,8 @@ pub enum Group {
     Stops,
     /// Going back, and asking the past.
     Time,
+    /// What would have been.
+    Diversion,
     /// Looking at the guest.
     Show,
     /// The prompt itself.
@@ -44,8 +47,8 @@ pub enum Group {
 
 impl Group {
     /// All of them, in the order of the manual.
-    pub const ALL: [Group; 6] =
-        [Group::Run, Group::Time, Group::Stops, Group::Memory, Group::Show, Group::Session];
+    pub const ALL: [Group; 7] =
+        [Group::Run, Group::Time, Group::Stops, Group::Memory, Group::Diversion, Group::Show, Group::Session];
 
     /// The heading.
     #[must_use]
@@ -55,6 +58,7 @@ impl Group {
             Group::Run => "Going on",
             Group::Stops => "Breakpoints, watchpoints, events",
             Group::Time => "Going back, and asking the past",
+            Group::Diversion => "What would have been",
             Group::Show => "Looking at the guest",
             Group::Session => "The prompt",
         }
@@ -114,6 +118,10 @@ pub static COMMANDS: &[Command] = &[
     memory::WRITE,
     memory::SEARCH,
     memory::PTE,
+    diversion::DIVERT,
+    diversion::DROP,
+    diversion::KEEP,
+    diversion::CALL,
     cpus::WHATIS,
     cpus::TRACE,
     cpus::ALLTRACE,

@@ -4,6 +4,7 @@ use super::super::CommandError;
 use super::super::dispatch::{Found, find};
 use super::super::lexer::Token;
 use super::super::prompt::Left;
+use super::diversion::writable_register;
 use super::{COMMANDS, Command, Group, Repeats};
 use std::fmt::Write as _;
 
@@ -49,7 +50,7 @@ pub const HELP: Command = Command {
 pub const SET: Command = Command {
     names: &["set"],
     usage: "[$VARIABLE [=] VALUE]",
-    help: "Sets $radix, $maxoff, $maxwidth, $tabstops, $lines (of a page, 0 for none) or $work0 to $work31; alone, lists them. Registers and places are variables to be read: $rax, $cr3, $icount.",
+    help: "Sets $radix, $maxoff, $maxwidth, $tabstops, $lines (of a page, 0 for none) or $work0 to $work31; alone, lists them. Sets a general register, $rip or $rflags of this vCPU as `write` does memory. Other registers, and places, are variables to be read: $cr3, $icount.",
     group: Group::Session,
     repeats: Repeats::Never,
     run: |ddb, mut arguments| match arguments.lexer.next()? {
@@ -63,7 +64,10 @@ pub const SET: Command = Command {
             arguments.lexer.accept("=");
             let value = ddb.value(&mut arguments.lexer, "set")?;
             ddb.end(&mut arguments.lexer)?;
-            let old = ddb.variables.set(&name, value)?;
+            let old = match writable_register(&name) {
+                Some(register) => ddb.set_register(&name, register, value)?,
+                None => ddb.variables.set(&name, value)?,
+            };
             let _ = writeln!(ddb.out, "${name}\t\t{old:#x} = {value:#x}");
             Ok(())
         }

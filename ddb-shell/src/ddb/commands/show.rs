@@ -180,8 +180,15 @@ pub const CHECKPOINTS: Command = Command {
     repeats: Repeats::Never,
     run: |ddb, mut arguments| {
         ddb.end(&mut arguments.lexer)?;
-        let (count, bytes) = ddb.debugger.target.past()?.checkpoint_cost();
-        let _ = writeln!(ddb.out, "{count} checkpoints, {:.1} MB", bytes as f64 / 1e6);
+        let past = ddb.debugger.target.past()?;
+        let cost = past.checkpoint_cost();
+        let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+        let _ = write!(ddb.out, "{} checkpoints, {} of memory", cost.count, megabytes(cost.memory_bytes));
+        let disk = cost.disk_bytes.map_or(String::new(), |bytes| format!(", {} on disk", megabytes(bytes)));
+        let _ = writeln!(ddb.out, "{disk}");
+        if let Some(trouble) = past.checkpoint_trouble() {
+            let _ = writeln!(ddb.out, "No more of them are kept on disk: {trouble}");
+        }
         Ok(())
     },
 };

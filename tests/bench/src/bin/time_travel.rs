@@ -49,8 +49,8 @@ fn main() -> Result<()> {
     for workers in [1, std::thread::available_parallelism().map_or(1, usize::from)] {
         search(&mut timeline, end, workers, straight_s)?;
     }
-    let (count, bytes) = timeline.checkpoint_cost();
-    println!("{count} checkpoints, {:.1} MB", bytes as f64 / 1e6);
+    let cost = timeline.checkpoint_cost();
+    println!("{} checkpoints, {:.1} MB of memory", cost.count, cost.memory_bytes as f64 / 1e6);
     Ok(())
 }
 
