@@ -1,11 +1,13 @@
 //! A place of the guest's history as a crash dump: an ELF core file as kdump and QEMU write them, for drgn and crash.
 //!
-//! ELF64 for x86-64 (ELF gABI, core files): one PT_NOTE with an NT_PRSTATUS note (include/linux/elfcore.h) for each vCPU and
-//! Linux's VMCOREINFO, found in its memory; one PT_LOAD for each stretch of RAM, by physical address. Left out: virtual addresses, which the tools find through the page tables that VMCOREINFO names.
+//! ELF64 for x86-64 (ELF gABI, core files): one PT_NOTE with the notes of each vCPU (`notes.rs`) and Linux's VMCOREINFO, found in
+//! its memory; one PT_LOAD for each stretch of RAM, by physical address. Left out: virtual addresses, which the tools find
+//! through the page tables that VMCOREINFO names.
+
+mod notes;
 
 use crate::kernel::find_vmcoreinfo;
 use machine::Machine;
-use machine::cpu::state::{CS, DS, ES, FS, GS, RSP, SS, Vcpu};
 use std::io::{self, Write};
 
 const EHDR_BYTES: u64 = 64;
@@ -14,11 +16,6 @@ const ET_CORE: u16 = 4;
 const EM_X86_64: u16 = 62;
 const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
-const NT_PRSTATUS: u32 = 1;
-/// Length of `struct elf_prstatus`, and where the process id and the registers lie in it.
-const PRSTATUS_BYTES: usize = 336;
-const PRSTATUS_PID: usize = 32;
-const PRSTATUS_REGISTERS: usize = 112;
 const PAGE_BYTES: u64 = 4096;
 
 /// Why there is no crash dump.
@@ -49,11 +46,7 @@ struct Stretch {
 /// The guest is none that the tools could read, or the file cannot be written.
 pub fn write(machine: &Machine, out: &mut dyn Write) -> Result<(), VmcoreError> {
     let vmcoreinfo = find_vmcoreinfo(machine).ok_or(VmcoreError::NoVmcoreinfo)?;
-    let mut notes = Vec::new();
-    for cpu in machine.cpus() {
-        note(&mut notes, b"CORE", NT_PRSTATUS, &prstatus(cpu));
-    }
-    note(&mut notes, b"VMCOREINFO", 0, vmcoreinfo.as_bytes());
+    let notes = notes::all(machine.cpus(), &vmcoreinfo);
     let stretches = stretches(machine);
     let headers = EHDR_BYTES + PHDR_BYTES * (1 + stretches.len() as u64);
     out.write_all(&ehdr(1 + stretches.len() as u16))?;
@@ -112,48 +105,13 @@ fn phdr(kind: u32, offset: u64, paddr: u64, length_bytes: u64) -> Vec<u8> {
     bytes
 }
 
-fn note(notes: &mut Vec<u8>, name: &[u8], kind: u32, description: &[u8]) {
-    let padded = |bytes: &[u8], notes: &mut Vec<u8>| {
-        notes.extend_from_slice(bytes);
-        notes.resize(notes.len().next_multiple_of(4), 0);
-    };
-    notes.extend((name.len() as u32 + 1).to_le_bytes());
-    notes.extend((description.len() as u32).to_le_bytes());
-    notes.extend(kind.to_le_bytes());
-    padded(&[name, b"\0"].concat(), notes);
-    padded(description, notes);
-}
-
-/// The registers of a vCPU as `struct elf_prstatus`, in the order of `struct user_regs_struct`.
-fn prstatus(cpu: &Vcpu) -> Vec<u8> {
-    let selector = |segment: usize| u64::from(cpu.segments[segment].selector);
-    let general = [15, 14, 13, 12, 5, 3, 11, 10, 9, 8, 0, 1, 2, 6, 7].map(|number: usize| cpu.gpr[number]);
-    let mut registers = general.to_vec();
-    // ORIG_RAX: not in a system call.
-    registers.push(u64::MAX);
-    registers.extend([cpu.rip, selector(CS), cpu.rflags, cpu.gpr[RSP], selector(SS)]);
-    registers.extend([cpu.segments[FS].base, cpu.segments[GS].base]);
-    registers.extend([DS, ES, FS, GS].map(selector));
-    let mut bytes = vec![0; PRSTATUS_BYTES];
-    bytes[PRSTATUS_PID..][..4].copy_from_slice(&u32::from(cpu.id).to_le_bytes());
-    for (index, register) in registers.iter().enumerate() {
-        bytes[PRSTATUS_REGISTERS + 8 * index..][..8].copy_from_slice(&register.to_le_bytes());
-    }
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn headers_and_notes_have_their_lengths() {
+    fn headers_have_their_lengths() {
         assert_eq!(ehdr(3).len() as u64, EHDR_BYTES);
         assert_eq!(phdr(PT_LOAD, 0, 0, 0).len() as u64, PHDR_BYTES);
-        let mut notes = Vec::new();
-        note(&mut notes, b"CORE", NT_PRSTATUS, &prstatus(&Vcpu::new(1)));
-        assert_eq!(notes.len(), 12 + 8 + PRSTATUS_BYTES);
-        let cpu = Vcpu { rip: 0x1234, ..Vcpu::new(0) };
-        assert_eq!(prstatus(&cpu)[PRSTATUS_REGISTERS + 8 * 16..][..2], [0x34, 0x12]);
     }
 }

@@ -1,36 +1,16 @@
 //! What a stripped kernel tells a debugger of itself: its types, its stacks, its modules, its build. The guest prints the same
 //! things from inside, and the two must agree.
 
+use super::crash::{crashed, line, with_module};
 use crate::vkernel;
 use boundary::Mark;
 use ddb_shell::expression::{NameScope, PrintStyle, compile, print, print_type};
 use ddb_shell::symbols::Symbols;
 use ddb_shell::{Found, Frame, VcpuMemory, backtrace, kernel};
-use harness::guests::{self, Linux, PROMPT};
-use harness::{Run, Step, Vkernel, files_below};
 use machine::{EngineKind, Interrupt, Machine, StopSet};
 use recorder::{ImageSet, Store, StoreRoot, TraceReader, gather_images};
 use replay::{Arrival, Budget, Query, Timeline};
-use std::fs;
 use std::path::PathBuf;
-
-const LOAD: &str = "insmod /dummy.ko; grep dummy /proc/modules; cat /sys/module/dummy/sections/.text; uname -r; \
-                    grep -w 'dummy_[a-z_]*\\|init_task\\|jiffies' /proc/kallsyms; echo told-$((40+2))\n";
-
-/// Debian's initrd with a module in it.
-fn with_module(vkernel: &Vkernel) -> Linux {
-    let linux = guests::debian();
-    let package = linux.kernel.parent().and_then(|boot| boot.parent()).expect("a package");
-    let modules = files_below(&package.join("lib/modules"), "ko");
-    let module = modules.iter().find(|path| path.ends_with("drivers/net/dummy.ko")).expect("dummy.ko");
-    let initrd = vkernel.file("initrd-with-module");
-    for file in ["init", "bin/busybox"] {
-        fs::create_dir_all(initrd.join("bin")).expect("a folder");
-        fs::copy(linux.initrd.join(file), initrd.join(file)).expect("copied");
-    }
-    fs::copy(module, initrd.join("dummy.ko")).expect("copied");
-    Linux { initrd, ..linux }
-}
 
 /// A recording, to be looked at in this process.
 struct Recording {
@@ -76,27 +56,11 @@ fn expect_described(frames: &[Frame]) {
     }
 }
 
-/// The console's line that has `text`.
-fn line<'a>(console: &'a str, text: &str) -> &'a str {
-    console.lines().find(|line| line.contains(text)).unwrap_or_else(|| panic!("{text}: {console}"))
-}
-
-fn crashed(vkernel: &Vkernel, linux: &Linux) -> Run {
-    let steps = [
-        Step { prompt: PROMPT, typed: LOAD },
-        Step { prompt: "told-42", typed: "" },
-        Step { prompt: PROMPT, typed: "echo c > /proc/sysrq-trigger\n" },
-    ];
-    let run = vkernel.run_with_steps(&linux.boot(&["-e", "cryptomgr.notests=1", "-n", "2"]), &steps);
-    run.expect_status(1);
-    run
-}
-
 #[test]
 fn a_stripped_kernel_tells_its_types_stacks_modules_and_build() {
     let vkernel = vkernel();
     let linux = with_module(&vkernel);
-    let run = crashed(&vkernel, &linux);
+    let run = crashed(&vkernel, &linux, &[]);
     let console = run.console();
     let recording = Recording::latest(vkernel.file(""));
     let mut timeline = recording.timeline();

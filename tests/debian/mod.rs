@@ -3,9 +3,12 @@
 //! Each test boots once or twice and asserts everything about that boot, because a boot takes seconds.
 
 mod another_make;
+mod crash;
 mod failures;
 mod inside;
+pub mod prompt;
 mod shell;
+mod vmcore;
 
 use harness::{Run, Vkernel, reported_digest};
 

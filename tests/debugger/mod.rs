@@ -6,6 +6,7 @@ mod prompt;
 mod terminal;
 
 use crate::support::program::{Ran, Sandbox};
+use harness::prompt::first_missing;
 
 /// A sandbox with a recording of the demonstration kernel that died of its race.
 fn with_a_race() -> Sandbox {
@@ -16,9 +17,6 @@ fn with_a_race() -> Sandbox {
 
 /// The lines must be there, in this order, each somewhere in a line of the output.
 fn expect_in_order(ran: &Ran, lines: &[&str]) {
-    let mut rest = ran.stdout.as_str();
-    for line in lines {
-        let at = rest.find(line).unwrap_or_else(|| panic!("`{line}` should follow\n{ran}"));
-        rest = &rest[at + line.len()..];
-    }
+    let missing = first_missing(&ran.stdout, lines);
+    assert!(missing.is_none(), "{missing:?} should follow\n{ran}");
 }

@@ -1,11 +1,12 @@
 //! Commands of the prompt, each with what it prints, on a recording of the demonstration kernel that died of its race.
 
 use super::with_a_race;
+use crate::debian::prompt as linux;
 use crate::support::program::Sandbox;
 use ddb_shell::ddb::names_of_commands;
 use harness::Dice;
 use harness::nonsense::{Scope, lines};
-use regex::Regex;
+use harness::prompt::{answers, mismatches};
 use std::collections::BTreeSet;
 
 /// A command, and what it must print: a regular expression over all its lines.
@@ -163,35 +164,26 @@ const CASES: &[Case] = &[
     ("quit", r"^$"),
 ];
 
-/// What each command of a session printed: the session shows every command behind its prompt.
-fn answers(sandbox: &Sandbox, commands: &[&str]) -> Vec<String> {
+/// A session on the recording that failed last.
+fn session(sandbox: &Sandbox, commands: &[&str]) -> String {
     let script = sandbox.write("commands", commands.join("\n") + "\n");
     let ran = sandbox.script(&format!("exec \"$VKERNEL\" ddb latest-fail <{}", script.display()));
     ran.expect(0, &[]);
-    let prompt = Regex::new(r"(?m)^db\{\d\}(?:\(diversion\))?> .*\n?").expect("a pattern");
-    let answers: Vec<String> = prompt.split(&ran.stdout).skip(1).map(str::to_owned).collect();
-    assert_eq!(answers.len(), commands.len(), "an answer for each command\n{ran}");
-    answers
+    ran.stdout
 }
 
 #[test]
 fn every_command_answers_as_it_should() {
     let sandbox = with_a_race();
     let commands: Vec<&str> = CASES.iter().map(|(command, _)| *command).collect();
-    let mut wrong = Vec::new();
-    for (answer, (command, pattern)) in answers(&sandbox, &commands).iter().zip(CASES) {
-        if !Regex::new(pattern).expect("a pattern").is_match(answer) {
-            wrong.push(format!("{command}\n  should print {pattern}\n  but printed {answer:?}"));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(mismatches(&session(&sandbox, &commands), CASES.iter().copied()), "");
 }
 
 #[test]
 fn a_diversion_that_is_kept_is_a_recording_like_any() {
     let sandbox = with_a_race();
     let commands = ["seek @50%", "set $rax 1", "continue @+300000", "digest", "keep what-if", "quit"];
-    let digest = answers(&sandbox, &commands)[3].trim().to_owned();
+    let digest = answers(&session(&sandbox, &commands), &commands)[3].trim().to_owned();
     let says = |arguments: &[&str], text: &str| {
         let ran = sandbox.run(arguments);
         ran.expect(0, &[]);
@@ -204,16 +196,15 @@ fn a_diversion_that_is_kept_is_a_recording_like_any() {
 }
 
 #[test]
-fn every_command_is_tested_or_needs_more_than_the_demonstration_kernel() {
-    // What only Linux has is in the tests of Debian's kernel.
-    let elsewhere = BTreeSet::from(["ps", "show thread", "show modules"]);
+fn every_command_is_asked_of_the_demonstration_kernel_or_of_linux() {
+    let commands = CASES.iter().map(|(command, _)| *command);
+    // What only Linux has is asked of Debian's kernel.
+    let shown: BTreeSet<&str> = commands.chain(linux::commands()).collect();
     let first_words = |text: &str| text.split(['/', ' ', ',']).next().unwrap_or_default().to_owned();
-    let tested: BTreeSet<String> = CASES.iter().map(|(command, _)| first_words(command)).collect();
-    let shown: BTreeSet<&str> = CASES.iter().map(|(command, _)| *command).collect();
+    let tested: BTreeSet<String> = shown.iter().map(|command| first_words(command)).collect();
     for names in names_of_commands() {
         let is_tested = names.iter().any(|name| {
-            elsewhere.contains(name)
-                || (!name.contains(' ') && tested.contains(*name))
+            (!name.contains(' ') && tested.contains(*name))
                 || shown.iter().any(|command| command.starts_with(name) && name.contains(' '))
         });
         assert!(is_tested, "no case for {names:?}");

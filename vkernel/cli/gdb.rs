@@ -67,12 +67,7 @@ fn start(ddb: &mut Ddb<'_>, config: &GdbConfig, file: Option<&Path>, slide: i64)
     let mut gdb = Command::new(&config.gdb);
     gdb.args(["-q", "-ex", "set architecture i386:x86-64", "-ex", "set pagination off"]);
     if let Some(file) = &symbols {
-        let path = file.display();
-        gdb.arg("-ex");
-        gdb.arg(match slide {
-            0 => format!("symbol-file {path}"),
-            _ => format!("symbol-file {path} -o {slide:#x}"),
-        });
+        load_symbols(&mut gdb, file, slide);
         let scripts = file.with_file_name("vmlinux-gdb.py");
         if scripts.is_file() {
             gdb.arg("-ex").arg(format!("source {}", scripts.display()));
@@ -93,6 +88,19 @@ fn start(ddb: &mut Ddb<'_>, config: &GdbConfig, file: Option<&Path>, slide: i64)
     let status = gdb.wait().context("waiting for gdb")?;
     served?;
     Ok(if status.success() { ExitStatus::Good } else { ExitStatus::HostTrouble })
+}
+
+/// Has gdb load a file that runs `slide` from where it was linked. Linux's per-CPU variables do not slide: their addresses are
+/// offsets, and the kernel's own scripts for gdb add them to each processor's base.
+fn load_symbols(gdb: &mut Command, file: &Path, slide: i64) {
+    let path = file.display();
+    if slide == 0 {
+        gdb.arg("-ex").arg(format!("symbol-file {path}"));
+        return;
+    }
+    gdb.args(["-ex", "set confirm off", "-ex"]);
+    gdb.arg(format!("add-symbol-file {path} -o {slide:#x} -s .data..percpu 0"));
+    gdb.args(["-ex", "set confirm on"]);
 }
 
 /// Serves gdb as often as it connects, until it has ended.

@@ -180,13 +180,21 @@ impl<'a, 'data> Compiler<'a, 'data> {
         if let Some((type_ref, value)) = self.types().enumerator(name) {
             return Ok(Operand { content: Content::Number(Node::Constant(value as u64)), type_ref });
         }
-        // A macro of Linux, for what the vCPU executes; from 6.2 to 6.14 the variable is a member.
         if name == "current" {
-            return self
-                .name("current_task")
-                .or_else(|_| self.member(&Tree::Name("pcpu_hot".to_owned()), "current_task", false));
+            return self.current();
         }
         Err(ExprError::UnknownName(name.to_owned()))
+    }
+
+    /// What the vCPU executes. From 6.2 to 6.14 the variable is a member, and 5.10's BTF has no variables.
+    fn current(&self) -> Result<Operand, ExprError> {
+        let hot = || self.member(&Tree::Name("pcpu_hot".to_owned()), "current_task", false);
+        match (self.name("current_task").or_else(|_| hot())?, self.types().structure("task_struct")) {
+            (Operand { content: Content::Untyped(_, place), .. }, Some(task)) => {
+                Ok(Operand { content: Content::Place(place), type_ref: self.model().pointer_to(task) })
+            }
+            (found, _) => Ok(found),
+        }
     }
 
     /// The copy of a per-CPU variable that belongs to the vCPU that is looked at.

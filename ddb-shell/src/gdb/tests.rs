@@ -54,7 +54,8 @@ fn answers(ddb: &mut Ddb<'_>, packets: &[&[u8]]) -> String {
     };
     let answers = Answers::default();
     let client = Client { packets: packets.iter().map(wire).collect(), sent: 0, answers: answers.clone() };
-    let ended = serve(ddb, Box::new(client), Box::new(answers.clone()));
+    let interrupt = ddb.debugger.interrupt.clone();
+    let ended = serve(ddb, Box::new(client), Box::new(answers.clone()), Box::new(move || interrupt.raise()));
     let text = answers.text();
     assert_eq!(ended.expect("a client that hangs up"), Ended::Detached, "{text}");
     text

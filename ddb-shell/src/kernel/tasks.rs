@@ -35,14 +35,15 @@ pub struct TaskInfo {
     pub vcpu: Option<usize>,
 }
 
-/// All tasks, threads behind their leaders, in the kernel's order. `None` for another system, or a kernel that does not
-/// say how its structures look.
+/// All tasks, threads behind their leaders, in the kernel's order, after the idle tasks of all processors. `None` for another
+/// system, or a kernel that does not say how its structures look.
 #[must_use]
 pub fn tasks(machine: &Machine, symbols: &Symbols<'_>) -> Option<Vec<TaskInfo>> {
     let reader = Reader::new(machine, symbols)?;
     let init = symbols.address_of("init_task")?;
-    let mut all = Vec::new();
-    for leader in std::iter::once(init).chain(reader.list(init, "task_struct.tasks", "task_struct.tasks")) {
+    let mut all: Vec<TaskInfo> = reader.task(init).into_iter().collect();
+    all.extend(reader.idle().into_iter().filter(|task| *task != init).filter_map(|task| reader.task(task)));
+    for leader in reader.list(init, "task_struct.tasks", "task_struct.tasks") {
         all.extend(reader.task(leader));
         let signal = reader.guest.u64(reader.guest.member(leader, "task_struct.signal")?)?;
         for thread in reader.list(signal, "signal_struct.thread_head", "task_struct.thread_node") {
@@ -104,6 +105,17 @@ impl<'a, 'data> Reader<'a, 'data> {
         guest.layout.get("task_struct.tasks")?;
         let current = (0..machine.cpus().len()).map(|vcpu| current_address(machine, vcpu, symbols)).collect();
         Some(Reader { guest, current })
+    }
+
+    /// What each processor executes when there is nothing to do: no list has these tasks (kernel/smpboot.c).
+    fn idle(&self) -> Vec<u64> {
+        let symbols = (self.guest.layout.get("idle_threads()"), self.guest.layout.get("__per_cpu_offset()"));
+        let (Some(variable), Some(bases)) = symbols else { return Vec::new() };
+        let of_processor = |number: u64| {
+            let base = self.guest.u64(bases.wrapping_add(8 * number))?;
+            self.guest.u64(base.wrapping_add(variable)).filter(|task| *task != 0)
+        };
+        (0..self.current.len() as u64).filter_map(of_processor).collect()
     }
 
     /// What is in a list whose head is a member of `owner`, by the member that links it.

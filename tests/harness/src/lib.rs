@@ -12,6 +12,7 @@ pub mod guests;
 pub mod nonsense;
 mod packages;
 mod program;
+pub mod prompt;
 mod shared;
 
 pub use console::Step;

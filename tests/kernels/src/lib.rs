@@ -3,10 +3,15 @@
 #![forbid(unsafe_code)]
 
 pub mod boots;
+mod crashes;
+mod debug_info;
+pub mod gdb;
 pub mod initrd;
+pub mod inside;
 pub mod list;
 pub mod others;
 pub mod own_tests;
 mod selftests;
 mod sources;
 pub mod table;
+pub mod vmcore;

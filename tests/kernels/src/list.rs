@@ -90,6 +90,16 @@ const fn from_crate(name: &'static str, vcpus: u8, seed: u64, remark: &'static s
     Kernel { name, source: Source::Crate(name), protocol: "bzImage", options: &[], vcpus, seed, remark }
 }
 
+/// Those of the table that are crashed and looked into.
+pub const INSIDE: [&str; 6] = [
+    "debian-5.10-cloud",
+    "debian-6.1-cloud",
+    "debian-6.1-rt",
+    "debian-6.12-cloud",
+    "debian-6.18-cloud",
+    "debian-7-cloud",
+];
+
 /// The boots that show whether a kernel is content whatever the schedule.
 pub const SCHEDULES: [Kernel; 13] = {
     let mut all = [Kernel { vcpus: 4, ..LATE }; 13];
@@ -102,7 +112,8 @@ pub const SCHEDULES: [Kernel; 13] = {
     all
 };
 
-const CLOUD: Kernel = debian("debian-6.1-cloud", ("linux-image-6.1.0-", "-cloud-amd64"), 16, 1, "LZ4");
+/// Debian 12's kernel for virtual machines.
+pub const CLOUD: Kernel = debian("debian-6.1-cloud", ("linux-image-6.1.0-", "-cloud-amd64"), 16, 1, "LZ4");
 const LATE: Kernel = debian("debian-6.18-cloud", ("linux-image-6.18.", "+deb13-cloud-amd64"), 16, 4, "zstd");
 
 impl Kernel {
@@ -129,6 +140,24 @@ impl Kernel {
         let common = ["boot", "-n", &vcpus, "--seed", &seed, "--append", "console=ttyS0"];
         let words = common.iter().chain(self.options).chain(more).map(OsString::from);
         words.chain(["--initrd".into(), initrd::of_every_kernel().into(), self.image().into()]).collect()
+    }
+
+    /// A module of its package, if it has that.
+    #[must_use]
+    pub fn module(&self, name: &str) -> Option<PathBuf> {
+        let (Source::Vmlinuz(prefix, suffix) | Source::Vmlinux(prefix, suffix)) = self.source else {
+            return None;
+        };
+        let folder = package(prefix, suffix).folder;
+        let files = ["ko", "xz"].into_iter().flat_map(|extension| files_below(&folder, extension));
+        let names = [format!("{name}.ko"), format!("{name}.ko.xz")];
+        files.into_iter().find(|file| names.iter().any(|name| file.ends_with(name)))
+    }
+
+    /// The key of its row in the table of what kernels tell of themselves.
+    #[must_use]
+    pub fn crashed(&self) -> String {
+        format!("crashed {}", self.name)
     }
 
     /// Its name with its machine.

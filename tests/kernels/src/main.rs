@@ -4,6 +4,9 @@
 //! cargo build --release && cargo run --release -p kernels -- boot           every kernel, for docs/kernels.md
 //! cargo run --release -p kernels -- boot debian-6.1-rt xen-multiboot2       their rows only
 //! cargo run --release -p kernels -- smp                                     seeds and numbers of vCPUs, in the same page
+//! cargo run --release -p kernels -- inside                                  what crashed kernels tell the debugger, in the same page
+//! cargo run --release -p kernels -- gdb                                     docs/gdb-session.md
+//! cargo run --release -p kernels -- vmcore                                  crash and drgn on dumps
 //! cargo run --release -p kernels -- tests                                   docs/kernel-tests.md
 //! cargo run --release -p kernels -- tests page                              the same from the runs that are there
 //! ```
@@ -11,13 +14,13 @@
 //! Kernels are fetched into target/ by the host's package managers: about 300 MB for all.
 #![forbid(unsafe_code)]
 
-use kernels::list::{KERNELS, Kernel, SCHEDULES};
+use kernels::list::{INSIDE, KERNELS, Kernel, SCHEDULES};
 use kernels::others::{OTHERS, Other};
-use kernels::{boots, others, own_tests, table};
+use kernels::{boots, gdb, inside, others, own_tests, table, vmcore};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: kernels boot [--vkernel FILE] [--lockstep MILLIONS] [KERNEL]... | smp [--vkernel FILE] | tests [--vkernel FILE] [here|tcg|page]...";
+const USAGE: &str = "usage: kernels boot [--vkernel FILE] [--lockstep MILLIONS] [KERNEL]... | smp [--vkernel FILE] | inside [--vkernel FILE] [KERNEL]... | gdb [--vkernel FILE] | vmcore [--vkernel FILE] | tests [--vkernel FILE] [here|tcg|page]...";
 
 /// The reference executes a few million instructions a second.
 const LOCKSTEP_COUNTS: u64 = 200_000_000;
@@ -26,6 +29,9 @@ const LOCKSTEP_COUNTS: u64 = 200_000_000;
 enum Command {
     Boot,
     Smp,
+    Inside,
+    Gdb,
+    Vmcore,
     Tests,
 }
 
@@ -44,6 +50,9 @@ impl Options {
         let command = match words.next().as_deref() {
             Some("boot") => Command::Boot,
             Some("smp") => Command::Smp,
+            Some("inside") => Command::Inside,
+            Some("gdb") => Command::Gdb,
+            Some("vmcore") => Command::Vmcore,
             Some("tests") => Command::Tests,
             _ => return Err(USAGE.to_owned()),
         };
@@ -67,7 +76,7 @@ impl Options {
                 part if command == Command::Tests && own_tests::PARTS.contains(&part) => {
                     options.parts.push(word);
                 }
-                name if command == Command::Boot => options.add(name)?,
+                name if matches!(command, Command::Boot | Command::Inside) => options.add(name)?,
                 _ => return Err(format!("{word}: no such option\n{USAGE}")),
             }
         }
@@ -134,6 +143,19 @@ fn smp(options: &Options) -> bool {
     well
 }
 
+fn look_inside(options: &Options) -> bool {
+    let mut well = true;
+    for kernel in options.kernels.iter().filter(|kernel| INSIDE.contains(&kernel.name)) {
+        well &= settle(kernel.name, inside::ask(&options.vkernel, kernel));
+    }
+    well
+}
+
+/// Says what went wrong; says whether all is well.
+fn told(result: Result<(), String>) -> bool {
+    result.map_err(|error| println!("{error}")).is_ok()
+}
+
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
@@ -145,9 +167,10 @@ fn main() -> ExitCode {
     let well = match options.command {
         Command::Boot => boot(&options),
         Command::Smp => smp(&options),
-        Command::Tests => {
-            own_tests::run(&options.vkernel, &options.parts).map_err(|error| println!("{error}")).is_ok()
-        }
+        Command::Inside => look_inside(&options),
+        Command::Gdb => told(gdb::run(&options.vkernel)),
+        Command::Vmcore => told(vmcore::run(&options.vkernel)),
+        Command::Tests => told(own_tests::run(&options.vkernel, &options.parts)),
     };
     if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

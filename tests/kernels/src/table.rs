@@ -1,6 +1,6 @@
 //! docs/kernels.md: its tables, a row for each run. Rows of runs that were not made this time stay.
 
-use crate::list::{KERNELS, SCHEDULES};
+use crate::list::{INSIDE, KERNELS, SCHEDULES};
 use crate::others::OTHERS;
 use std::fmt::Write as _;
 use std::fs;
@@ -63,6 +63,19 @@ are equal, and the console is as the last column says: the file there holds all 
 |---|---|---|---|---|---:|---:|---|
 ";
 
+const INSIDE_HEAD: &str = "
+## What they tell of themselves
+
+Each crashed by sysrq-c with two vCPUs and its module dummy loaded, and its recording asked at the ddb prompt, without any file with symbols, by
+`cargo run --release -p kernels -- inside`. A row is written only if symbols and types come from the guest's memory (kallsyms, BTF), the stack of the panic is
+found from `panic` through every function that Linux has there down to the program, by the kernel's own tables (ORC) and with no guess in it, likewise that of
+a thread that waits; `ps` has the shell, a process that sleeps, and the idle tasks; `show modules` has the module where /proc/modules had it; `current->comm` is
+the shell's; `dmesg` ends with the crash.
+
+| kernel | release | frames of the panic | ps | show modules |
+|---|---|---|---|---|
+";
+
 /// Where the tables are.
 fn path() -> PathBuf {
     harness::root().join("docs/kernels.md")
@@ -74,9 +87,10 @@ fn path() -> PathBuf {
 /// If docs/ cannot be written.
 pub fn update(row: &Row) {
     let old = fs::read_to_string(path()).unwrap_or_default();
-    let sections: [(&str, Vec<String>); 3] = [
+    let sections: [(&str, Vec<String>); 4] = [
         (KERNELS_HEAD, KERNELS.iter().map(|kernel| kernel.name.to_owned()).collect()),
         (SCHEDULES_HEAD, SCHEDULES.iter().map(|kernel| kernel.named_machine()).collect()),
+        (INSIDE_HEAD, INSIDE.iter().map(|name| format!("crashed {name}")).collect()),
         (OTHERS_HEAD, OTHERS.iter().map(|other| other.name.to_owned()).collect()),
     ];
     let mut page = String::new();

@@ -163,7 +163,7 @@ impl Ddb<'_> {
         let _ = writeln!(self.out, "{title}");
         for (number, frame) in frames.iter().enumerate().take(count) {
             let lines = frame.to_string().replace('\n', "\n   ");
-            let _ = writeln!(self.out, "#{number:<2}{lines}");
+            let _ = writeln!(self.out, "#{number} {lines}");
         }
     }
 }

@@ -1,0 +1,167 @@
+//! Commands of the prompt that are about Linux, each with what it prints, on a recording of Debian's stripped kernel that
+//! was crashed by sysrq-c. What the guest had said of itself, from inside, must be what they say.
+
+use super::crash::{crashed, line, with_module};
+use crate::vkernel;
+use harness::prompt::{answers, mismatches};
+use harness::{Run, Typing, Vkernel};
+use regex::Regex;
+
+/// As in tests/debugger/prompt.rs. `DUMMY` is where the guest has its module, `SLEEPER` the number of the process that sleeps.
+const CASES: &[(&str, &str)] = &[
+    ("thread", r"^\[ vCPU \d sh \(pid 1\) @\d+ \]\nStopped at +panic: +nopl"),
+    (
+        "trace",
+        r"(?x)^Tracing\ vCPU\ \d,\ sh\ \(pid\ 1\)\n \#0\ panic\+0x0/0x\w+\n \#1\ sysrq_handle_crash\+0x\w+/0x\w+\n
+          \#2\ __handle_sysrq\.cold\+.*\n \#3\ write_sysrq_trigger\+.*\n \#4\ proc_reg_write\+.*\n \#5\ vfs_write\+.*\n
+          \#6\ ksys_write\+.*\n \#7\ do_syscall_64\+.*\n \#8\ entry_SYSCALL_64_after_hwframe\+.*\n
+          \#9\ 0x\w{16}\ \(a\ program\)\n$",
+    ),
+    ("trace 1", r"^Tracing pid 1 sh\n#0 panic\+0x0/0x\w+\n(#\d \w.*\n){8}#9 0x\w{16} \(a program\)\n$"),
+    (
+        "trace SLEEPER",
+        r"(?x)^Tracing\ pid\ SLEEPER\ sleep\n \#0\ __schedule\+.*\n \#1\ schedule\+.*\n \#2\ do_nanosleep\+.*\n
+          \#3\ hrtimer_nanosleep\+.*\n (\#\d\ [^?\n]+\+.*\n)* \#\d\ do_syscall_64\+.*\n
+          \#\d\ entry_SYSCALL_64_after_hwframe\+.*\n \#\d\ 0x\w{16}\ \(a\ program\)\n$",
+    ),
+    ("trace 2,3", r"^Tracing pid 2 kthreadd\n#0 __schedule\+.*\n#1 schedule\+.*\n#2 kthreadd\+.*\n$"),
+    ("trace 99999", r"^There is no task 99999; `ps` lists them\n$"),
+    (
+        "alltrace",
+        r"(?s)^Tracing vCPU 0, \w.*\n\nTracing vCPU 1, \w.*\n\nTracing pid 0 swapper/[01]\n#0 __schedule.*\n\nTracing pid 2 kthreadd\n#0 __schedule.*#3 ret_from_fork\+\S+\n\n.*\n\nTracing pid SLEEPER sleep\n#0 __schedule.*\(a program\)\n",
+    ),
+    ("alltrace/c", r"(?s)^Tracing vCPU 0, .*\n#0 .*\n\nTracing vCPU 1, .*\n#0 .*$"),
+    (
+        "ps",
+        r"(?x)^\ +pid\ +tgid\ +ppid\ S\ cpu\ wait\ +cmd\n \ {6}0\ {6}0\ {6}0\ R\ .*\[swapper/0\]\n
+          \ {6}0\ {6}0\ {6}\d\ R\ .*\[swapper/1\]\n \ {6}1\ {6}1\ {6}0\ R\ {3}\d\ {26}sh\n
+          \ {6}2\ {6}2\ {6}0\ S\ {5}kthreadd\ {17}\[kthreadd\]\n \ {6}3\ {6}3\ {6}2\ I\ {5}rescuer_thread\ {11}\[rcu_gp\]\n",
+    ),
+    (
+        "show thread 1",
+        r"^Task 1 at 0xffff\w{12}:\n name: sh \(thread\)\n process: 1, parent: 0\n state: R\n runs on vCPU \d\n$",
+    ),
+    (
+        "show proc 2",
+        r"^Task 2 at 0xffff\w{12}:\n name: kthreadd \(kernel thread\)\n process: 2, parent: 0\n state: S\n waits in kthreadd\n$",
+    ),
+    (
+        "show thread SLEEPER",
+        r"\n name: sleep \(thread\)\n process: SLEEPER, parent: 1\n state: S\n waits in do_nanosleep\n$",
+    ),
+    ("show modules", r"^DUMMY +16384 dummy\n$"),
+    ("show all cpus", r"(?m)^\*  \d running +panic  sh \(pid 1\)$"),
+    ("dmesg ,3", r"^(\[ +\d+\.\d{6}\] .*\n){2}\[ +\d+\.\d{6}\] sysrq: Trigger a crash\n$"),
+    ("print {current->comm}", "^\"sh\"\n$"),
+    ("print {current->pid} {current->real_parent->comm}", "^1\n\"swapper/0\"\n$"),
+    ("print {((struct task_struct *)&init_task)->comm}", "^\"swapper/0\"\n$"),
+    ("print {per_cpu(current_task, 1 - $cpu)->pid}", "^0\n$"),
+    ("print {((struct module *)&__this_module)->name}", "^\"dummy\"\n$"),
+    ("whatis {*current->thread_pid}", r"(?s)^struct pid \{\n.*/\* +\d+ bytes \*/\n$"),
+    ("show locals", "^No debug information says what is here; --symbols gives a file that has it\n$"),
+    ("x/s linux_banner", r"^linux_banner: +Linux version 6\.1\.0-\d+-cloud-amd64 "),
+    ("x/i sysrq_handle_crash,2", r"^sysrq_handle_crash: +nopl .*\nsysrq_handle_crash\+0x\w+: "),
+    ("x/S $rsp", r"^0xffff\w+: +sysrq_handle_crash\+0x16\n"),
+    (
+        "pte dummy_xmit",
+        r"(?s)^PML4E .*\n0x\w+ is at physical 0x\w+: supervisor only, read only, execution\n$",
+    ),
+    ("calls sysrq_handle_crash", r"^@\d+ +vCPU \d +sysrq_handle_crash\(0x63\)\n$"),
+    (
+        "last {*(unsigned long *)&jiffies}",
+        r"^jiffies\w*: 0x(\w+) becomes 0x\w+\n\[ vCPU \d .*\(pid \d+\) @\d+ \]\nStopped at +tick_do_update_jiffies64\+0x\w+: +addq",
+    ),
+    (
+        "trace ,2",
+        r"^Tracing vCPU \d, .*\n#0 tick_do_update_jiffies64\+.*\n#1 tick_(sched_do_timer|irq_enter|nohz\w*)\+.*\n$",
+    ),
+    // The write may have been another vCPU's, and seeking stays with that.
+    ("seek @fail", r"^\[ vCPU \d (sh|swapper/\d) \(pid \d\) @\d+ \]\nStopped at "),
+    ("break ksys_write if {current->pid == 1 && $rdx == 2}", r"^Breakpoint 1 at ksys_write\n$"),
+    ("rc", r"^\[ vCPU \d sh \(pid 1\) @\d+ \]\nBreakpoint at +ksys_write: "),
+    ("x/s $rsi", r"^0x\w+: +c\\012"),
+    ("delete all", "^$"),
+    ("seek @/told-42/", r"^\[ vCPU \d "),
+    ("show modules", r"^DUMMY +16384 dummy\n$"),
+    ("seek @/Run .init as init process/", r"^\[ vCPU \d "),
+    ("show modules", "^No module is loaded\n$"),
+    ("dmesg ,1", r"^\[ +\d+\.\d{6}\] "),
+    ("seek @start", r"^\[ vCPU \d @0 \]\n"),
+    ("ps", "^No tasks of Linux are to be found here\n$"),
+    ("show thread 1", "^No tasks of Linux are to be found here\n$"),
+    ("show modules", "^No list of Linux's modules is to be found here\n$"),
+    ("dmesg", "^No log of Linux is in memory here\n$"),
+];
+
+/// The commands that are tested here.
+pub fn commands() -> impl Iterator<Item = &'static str> {
+    CASES.iter().map(|(command, _)| *command)
+}
+
+fn session(vkernel: &Vkernel, commands: &[&str]) -> String {
+    let run = vkernel.run_with(&["ddb", "latest-fail"], Typing::File((commands.join("\n") + "\n").as_bytes()));
+    run.expect_status(0);
+    run.console()
+}
+
+#[test]
+fn every_command_about_linux_answers_as_the_guest_said_of_itself() {
+    let vkernel = vkernel();
+    let linux = with_module(&vkernel);
+    let run = crashed(&vkernel, &linux, &[]);
+    let console = run.console();
+    let dummy = line(&console, "dummy 16384").split_whitespace().nth(5).expect("where it is");
+    let sleeper = Regex::new(r"sleeper=(\d+)").expect("a pattern");
+    let sleeper = &sleeper.captures(&console).unwrap_or_else(|| panic!("{run}"))[1];
+    let filled = |text: &str| text.replace("DUMMY", dummy).replace("SLEEPER", sleeper);
+    let cases: Vec<(String, String)> =
+        CASES.iter().map(|(command, pattern)| (filled(command), filled(pattern))).collect();
+    let commands: Vec<&str> = cases.iter().map(|(command, _)| command.as_str()).collect();
+    let shown = session(&vkernel, &commands);
+    let cases = cases.iter().map(|(command, pattern)| (command.as_str(), pattern.as_str()));
+    assert_eq!(mismatches(&shown, cases), "");
+
+    let commands = ["ps", "dmesg"];
+    let session = session(&vkernel, &commands);
+    let [ps, dmesg] = &answers(&session, &commands)[..] else { panic!("{session}") };
+    expect_the_processes_of_proc(ps, &run);
+    expect_the_lines_of_the_console(dmesg, &run);
+}
+
+/// `90 (sleep) S 1 …` inside is `     90     90      1 S …sleep` at the prompt.
+fn expect_the_processes_of_proc(ps: &str, run: &Run) {
+    let stat = Regex::new(r"(?m)^(\d+) \((.*)\) \w (\d+) \d+ \d+ ").expect("a pattern");
+    let listed = Regex::new(r"(?m)^ *(\d+) +(\d+) +(\d+) \w .{29}\[?([^\]\n]*)\]?$").expect("a pattern");
+    let rows: Vec<_> = listed.captures_iter(ps).map(|row| row.extract::<4>().1).collect();
+    let console = run.console();
+    let mut compared = 0;
+    for [pid, name, parent] in stat.captures_iter(&console).map(|found| found.extract().1) {
+        let row = rows.iter().find(|row| row[0] == pid);
+        if name == "cat" {
+            assert!(row.is_none(), "it has ended: {ps}");
+            continue;
+        }
+        let row = row.unwrap_or_else(|| panic!("{pid} ({name}) is missing: {ps}"));
+        assert_eq!([row[1], row[2]], [pid, parent], "{ps}");
+        // /proc adds to a worker's name what it works at.
+        assert!(name.starts_with(row[3]) && !row[3].is_empty(), "{name} in {ps}");
+        compared += 1;
+    }
+    assert!(compared > 30, "{run}");
+}
+
+/// Every line with a time that the console had shown before the crash is in the log. The prompt makes blanks of tabs.
+fn expect_the_lines_of_the_console(dmesg: &str, run: &Run) {
+    let stamped = Regex::new(r"(?m)^\[ *\d+\.\d{6}\] [^\r\n]+$").expect("a pattern");
+    let lines = |text: &str| -> Vec<String> {
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        stamped.find_iter(&text.replace('\r', "")).map(|line| words(line.as_str())).collect()
+    };
+    let console = run.console();
+    let (shown, log) = (lines(&console), lines(dmesg));
+    let crash = shown.iter().position(|line| line.ends_with("sysrq: Trigger a crash")).expect("a crash");
+    for line in &shown[..=crash] {
+        assert!(log.contains(line), "{line} is not in the log: {dmesg}");
+    }
+    assert!(crash > 100, "{run}");
+}
