@@ -99,7 +99,8 @@ pub fn commands() -> impl Iterator<Item = &'static str> {
 }
 
 fn session(vkernel: &Vkernel, commands: &[&str]) -> String {
-    let run = vkernel.run_with(&["ddb", "latest-fail"], Typing::File((commands.join("\n") + "\n").as_bytes()));
+    let run =
+        vkernel.run_with(&["ddb", "latest-fail"], Typing::File((commands.join("\n") + "\n").as_bytes()));
     run.expect_status(0);
     run.console()
 }

@@ -93,6 +93,22 @@ fn gdb_steps_and_finishes_in_both_directions() {
 }
 
 #[test]
+fn a_step_back_is_one_of_the_thread_that_gdb_shows() {
+    let sandbox = with_a_race();
+    let step = |thread: usize| {
+        format!(
+            "thread {thread}\n\
+             set $before = $icount\n\
+             reverse-stepi\n\
+             printf \"thread {thread} is %d, back %d\\n\", $_thread, $icount < $before\n"
+        )
+    };
+    let script = format!("thread 1\n{}info threads\n{}{}", step(2), step(1), step(2));
+    let ran = gdb(&sandbox, "--at @50%", &script);
+    expect_in_order(&ran, &["thread 2 is 2, back 1", "thread 1 is 1, back 1", "thread 2 is 2, back 1"]);
+}
+
+#[test]
 fn breakpoints_with_conditions_are_evaluated_on_this_side() {
     let sandbox = with_a_race();
     let ran = gdb(

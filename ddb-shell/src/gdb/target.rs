@@ -54,6 +54,9 @@ pub struct Session<'d, 'a> {
     is_interrupted: bool,
     /// The breakpoints that gdb knows: at any other it would go on by itself.
     own: BTreeSet<u32>,
+    /// The vCPU that is meant by "any": the one that stopped or was chosen last. Backwards gdb steps any thread, and means
+    /// the one it shows.
+    chosen: Option<usize>,
 }
 
 /// A vCPU as gdb's thread.
@@ -68,7 +71,7 @@ fn vcpu(tid: Tid) -> usize {
 impl<'d, 'a> Session<'d, 'a> {
     /// gdb as the face of a session.
     pub fn new(ddb: &'d mut Ddb<'a>) -> Session<'d, 'a> {
-        Session { ddb, wanted: Wanted::Continue, is_interrupted: false, own: BTreeSet::new() }
+        Session { ddb, wanted: Wanted::Continue, is_interrupted: false, own: BTreeSet::new(), chosen: None }
     }
 
     /// From now on an interrupt is for what runs next: an earlier one was in the data of a packet.
@@ -121,6 +124,7 @@ impl<'d, 'a> Session<'d, 'a> {
             }
         };
         self.is_interrupted = why == Why::Interrupted;
+        self.chosen = Some(self.ddb.debugger.vcpu);
         Ok(self.reason(why))
     }
 
@@ -268,8 +272,19 @@ impl MultiThreadBase for Session<'_, '_> {
     }
 
     fn list_active_threads(&mut self, thread_is_active: &mut dyn FnMut(Tid)) -> Result<(), DebugError> {
-        (0..self.cpus().len()).for_each(|vcpu| thread_is_active(tid(vcpu)));
+        // gdbstub takes the first for any; gdb keeps the order in which it came to know them.
+        let others = (0..self.cpus().len()).filter(|vcpu| Some(*vcpu) != self.chosen);
+        self.chosen.into_iter().chain(others).for_each(|vcpu| thread_is_active(tid(vcpu)));
         Ok(())
+    }
+
+    fn is_thread_alive(&mut self, tid: Tid) -> Result<bool, DebugError> {
+        // gdb asks when its user chooses a thread, before it shows it.
+        let is_alive = vcpu(tid) < self.cpus().len();
+        if is_alive {
+            self.chosen = Some(vcpu(tid));
+        }
+        Ok(is_alive)
     }
 
     fn support_resume(&mut self) -> Option<MultiThreadResumeOps<'_, Self>> {
@@ -367,7 +382,8 @@ impl ReverseCont<Tid> for Session<'_, '_> {
 
 impl ReverseStep<Tid> for Session<'_, '_> {
     fn reverse_step(&mut self, tid: Tid) -> Result<(), DebugError> {
-        self.want(tid, Wanted::StepBack);
+        // gdb says `any` once, and gdbstub keeps whom that was then.
+        self.want(self.chosen.map_or(tid, self::tid), Wanted::StepBack);
         Ok(())
     }
 }
