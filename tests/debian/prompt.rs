@@ -58,6 +58,19 @@ const CASES: &[(&str, &str)] = &[
     ("print {per_cpu(current_task, 1 - $cpu)->pid}", "^0\n$"),
     ("print {((struct module *)&__this_module)->name}", "^\"dummy\"\n$"),
     ("whatis {*current->thread_pid}", r"(?s)^struct pid \{\n.*/\* +\d+ bytes \*/\n$"),
+    (
+        "whatis {struct list_head}",
+        r"(?s)^struct list_head \{\n.*struct list_head \*next;.*/\* 16 bytes \*/\n$",
+    ),
+    ("whatis {struct nobody}", "nobody"),
+    ("show list {&modules} {struct module} list {$it->name}", "^0x\\w{16} \"dummy\"\n$"),
+    (
+        "show list {&((struct task_struct *)&init_task)->tasks} {struct task_struct} tasks {$it->comm}",
+        "(?s)^0x\\w{16} \"sh\"\n0x\\w{16} \"kthreadd\"\n.*\"sleep\"\n$",
+    ),
+    ("show list {0x10} {struct module} list", "^The list is broken at 0x10: "),
+    ("show percpu {current_task->pid}", r"^vCPU 0: \d\nvCPU 1: \d\n$"),
+    ("show percpu {nobody}", r"^vCPU 0: <.*nobody.*>\nvCPU 1: "),
     ("show locals", "^No debug information says what is here; --symbols gives a file that has it\n$"),
     ("x/s linux_banner", r"^linux_banner: +Linux version 6\.1\.0-\d+-cloud-amd64 "),
     ("x/i sysrq_handle_crash,2", r"^sysrq_handle_crash: +nopl .*\nsysrq_handle_crash\+0x\w+: "),
@@ -76,7 +89,7 @@ const CASES: &[(&str, &str)] = &[
         r"^Tracing vCPU \d, .*\n#0 tick_do_update_jiffies64\+.*\n#1 tick_(sched_do_timer|irq_enter|nohz\w*)\+.*\n$",
     ),
     // The write may have been another vCPU's, and seeking stays with that.
-    ("seek @fail", r"^\[ vCPU \d (sh|swapper/\d) \(pid \d\) @\d+ \]\nStopped at "),
+    ("seek @fail", r"^\[ vCPU \d sh \(pid 1\) @\d+ \]\nStopped at +panic: "),
     ("break ksys_write if {current->pid == 1 && $rdx == 2}", r"^Breakpoint 1 at ksys_write\n$"),
     ("rc", r"^\[ vCPU \d sh \(pid 1\) @\d+ \]\nBreakpoint at +ksys_write: "),
     ("x/s $rsi", r"^0x\w+: +c\\012"),

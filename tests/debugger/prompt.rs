@@ -4,9 +4,10 @@ use super::with_a_race;
 use crate::debian::prompt as linux;
 use crate::support::program::Sandbox;
 use ddb_shell::ddb::names_of_commands;
-use harness::Dice;
 use harness::nonsense::{Scope, lines};
 use harness::prompt::{answers, mismatches};
+use harness::{Dice, guests};
+use regex::Regex;
 use std::collections::BTreeSet;
 
 /// A command, and what it must print: a regular expression over all its lines.
@@ -177,6 +178,35 @@ fn every_command_answers_as_it_should() {
     let sandbox = with_a_race();
     let commands: Vec<&str> = CASES.iter().map(|(command, _)| *command).collect();
     assert_eq!(mismatches(&session(&sandbox, &commands), CASES.iter().copied()), "");
+}
+
+#[test]
+fn a_stripped_file_of_symbols_leads_to_its_debug_information() {
+    let sandbox = with_a_race();
+    let kernel = guests::built("demo");
+    let made = sandbox.script(&format!(
+        "cp '{}' whole && objcopy --only-keep-debug whole apart.debug && strip -o stripped whole && \
+         objcopy --add-gnu-debuglink=apart.debug stripped && mkdir .debug",
+        kernel.display()
+    ));
+    made.expect(0, &[]);
+    let place = |folder: &str| {
+        let moved = sandbox.script(&format!("mv apart.debug '{folder}' 2>/dev/null; true"));
+        moved.expect(0, &[]);
+        let ran =
+            sandbox.run(["ddb", "--symbols", "stripped", "latest-fail", "-e", "trace ,1", "-e", "quit"]);
+        ran.expect(0, &[]);
+        ran.stdout
+    };
+    let line = Regex::new(r"#0 panic\+0x0/0x\w+ \(.*panic\.c:\d+\)").expect("a pattern");
+    for folder in [".", ".debug"] {
+        let printed = place(folder);
+        assert!(line.is_match(&printed), "in {folder}: {printed}");
+    }
+    // Another file of that name is not taken.
+    sandbox.script("echo >>.debug/apart.debug").expect(0, &[]);
+    let refused = sandbox.run(["ddb", "--symbols", "stripped", "latest-fail", "-e", "quit"]);
+    refused.expect(129, &["--symbols stripped: "]);
 }
 
 #[test]

@@ -85,6 +85,7 @@ pub fn open_session<'r>(
         }
     }
     let target = Diverting::new(Box::new(timeline), &replay.images, kind_of_engine, interrupt.clone());
+    let failure = failure.map(|place| (place, vcpu));
     let mut debugger = Debugger::new(Box::new(target), inspector, failure, interrupt);
     debugger.keeper = Some(keeper(replay.reader.power_on(), &replay.images));
     debugger.target.on_progress(tell);
@@ -93,9 +94,6 @@ pub fn open_session<'r>(
         (None, Some(_)) => debugger.seek(&Place::Failure)?,
         (None, None) => debugger.seek(&Place::End)?,
     };
-    if at.is_none() {
-        debugger.vcpu = vcpu;
-    }
     debugger.find_symbols();
     Ok(debugger)
 }

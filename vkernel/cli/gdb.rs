@@ -22,6 +22,10 @@ use std::time::Duration;
 /// # Errors
 /// A trace that cannot be read, gdb that cannot be started, or a divergence.
 pub fn run(config: &GdbConfig) -> Result<ExitStatus> {
+    if config.launch_json {
+        print!("{}", launch_json(config)?);
+        return Ok(ExitStatus::Good);
+    }
     let replay = &config.replay;
     let symbols = SymbolSource::open(&replay.symbols, &replay.kernel())?;
     let interrupt = Interrupt::default();
@@ -36,6 +40,43 @@ pub fn run(config: &GdbConfig) -> Result<ExitStatus> {
         Some(address) => listen(&mut ddb, address),
         None => start(&mut ddb, config, file, slide),
     }
+}
+
+/// A launch.json: the recording, with this program in the place of gdb, which it starts; and a live guest, over the address at which
+/// `boot --gdb` serves.
+fn launch_json(config: &GdbConfig) -> Result<String> {
+    let trace = std::path::absolute(config.replay.reader.path())?;
+    let name = trace.file_stem().unwrap_or_default().to_string_lossy();
+    let mut words = vec!["gdb".to_owned(), "--debugger".to_owned(), config.gdb.display().to_string()];
+    for file in &config.replay.symbols {
+        words.extend(["--symbols".to_owned(), std::path::absolute(file)?.display().to_string()]);
+    }
+    words.extend([trace.display().to_string(), "--".to_owned()]);
+    let program = match config.replay.symbols.first() {
+        Some(file) => std::path::absolute(file)?.display().to_string(),
+        None => "${workspaceFolder}/vmlinux".to_owned(),
+    };
+    let common = |name: String, program: &str| {
+        serde_json::json!({
+            "name": name,
+            "type": "cppdbg",
+            "request": "launch",
+            "program": program,
+            "cwd": "${workspaceFolder}",
+            "MIMode": "gdb",
+        })
+    };
+    let mut recording = common(format!("vkernel: {name}"), &program);
+    recording["miDebuggerPath"] = std::env::current_exe()?.display().to_string().into();
+    recording["miDebuggerArgs"] = crate::text::shell(&words).into();
+    // What is started stands where it was opened: nothing is to be run or connected to.
+    recording["customLaunchSetupCommands"] = serde_json::json!([]);
+    recording["launchCompleteCommand"] = "None".into();
+    let mut live = common("vkernel: a live guest, booted with --gdb".to_owned(), &program);
+    live["miDebuggerPath"] = config.gdb.display().to_string().into();
+    live["miDebuggerServerAddress"] = "localhost:1234".into();
+    let all = serde_json::json!({ "version": "0.2.0", "configurations": [recording, live] });
+    Ok(serde_json::to_string_pretty(&all)? + "\n")
 }
 
 /// Serves one gdb after the other at an address.

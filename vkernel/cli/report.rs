@@ -5,9 +5,9 @@ use anyhow::{Context, Result};
 use boundary::{BootProtocol, Mark, TripleFault};
 use ddb_shell::kernel::KernelIdentity;
 use ddb_shell::report::{FailureReport, Scene, failure_paragraph, vcpus_report};
-use ddb_shell::symbols::LineInfo;
+use ddb_shell::symbols::{LineInfo, debug_link};
 use ddb_shell::{Fault, GuestInspector, Symbols};
-use host::debug_files::{Wanted, candidates, from_debuginfod};
+use host::debug_files::{Wanted, candidates, from_debuginfod, linked};
 use host::mapping::map_file;
 use machine::Machine;
 use recorder::{Ending, FailureKind};
@@ -33,6 +33,7 @@ impl SymbolSource {
         let mut given = Vec::new();
         for file in files {
             let image = map_file(file).with_context(|| format!("--symbols {}", file.display()))?;
+            let image = linked_image(file, image).unwrap_or(image);
             Symbols::parse(image).map_err(|error| usage(format!("--symbols {}: {error}", file.display())))?;
             given.push((file.clone(), image));
         }
@@ -86,6 +87,13 @@ impl SymbolSource {
 
 fn is_linux(protocol: BootProtocol) -> bool {
     matches!(protocol, BootProtocol::LinuxBzImage | BootProtocol::LinuxElf)
+}
+
+/// The debug information that a stripped file names, if it is there.
+fn linked_image(file: &Path, image: &[u8]) -> Option<&'static [u8]> {
+    let (name, crc) = debug_link(image)?;
+    let images = linked(Path::new("/"), file, &name).into_iter().filter_map(|path| map_file(&path).ok());
+    images.into_iter().find(|image| crc32fast::hash(image) == crc)
 }
 
 /// Symbols of an image, with a thread that lists the names in its DWARF.

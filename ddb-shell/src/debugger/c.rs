@@ -124,12 +124,14 @@ impl Debugger<'_> {
         Ok(print(&value, self.symbols(), &self.memory(), style))
     }
 
-    /// The type of an expression, as C declares it, with the offsets of its members.
+    /// The type of an expression, or of this name, as C declares it, with the offsets of its members.
     ///
     /// # Errors
     /// As [`Debugger::c_value`].
     pub fn c_type(&self, text: &str) -> Result<String, String> {
-        let (program, _) = self.compiled(text).map_err(|error| error.to_string())?;
+        let named = |_| self.compiled(&format!("*({text} *)0"));
+        // What is wrong with the expression says more than what is wrong with that.
+        let (program, _) = self.compiled(text).or_else(|error| named(()).map_err(|_| error.to_string()))?;
         Ok(print_type(program.type_ref(), self.symbols()))
     }
 

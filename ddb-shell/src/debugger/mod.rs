@@ -83,19 +83,19 @@ pub struct Debugger<'a> {
     pub keeper: Option<Keeper<'a>>,
     inspector: GuestInspector<'a>,
     bookmarks: BTreeMap<String, Mark>,
-    failure: Option<Mark>,
+    failure: Option<(Mark, usize)>,
     /// Places stopped at, oldest first, and which of them the cursor is at.
     visited: Vec<Mark>,
     visiting: usize,
 }
 
 impl<'a> Debugger<'a> {
-    /// A session on `target`; `failure` is where its guest failed, if it did.
+    /// A session on `target`; `failure` is where its guest failed, and which vCPU, if it did.
     #[must_use]
     pub fn new(
         target: Box<dyn Target + 'a>,
         inspector: GuestInspector<'a>,
-        failure: Option<Mark>,
+        failure: Option<(Mark, usize)>,
         interrupt: Interrupt,
     ) -> Debugger<'a> {
         let here = target.machine().mark();
@@ -320,12 +320,17 @@ impl<'a> Debugger<'a> {
         Ok(last)
     }
 
-    /// Goes to a place.
+    /// Goes to a place; where somebody failed or printed a text, to whoever did that.
     ///
     /// # Errors
     /// There is no such place, or the target's.
     pub fn seek(&mut self, place: &Place) -> Result<Why, DebugError> {
         let mark = self.find_place(place)?;
+        match place {
+            Place::Failure => self.vcpu = self.failure.map_or(self.vcpu, |(_, vcpu)| vcpu),
+            Place::Text(_) => self.go_to_printed(Mark::before(mark.icount))?,
+            _ => {}
+        }
         let arrival = self.target.past()?.seek(mark)?;
         self.arrived();
         Ok(why(arrival))
@@ -347,7 +352,7 @@ impl<'a> Debugger<'a> {
             }
             Place::Start => Mark::default(),
             Place::End => self.target.past()?.end(),
-            Place::Failure => self.failure.ok_or_else(|| {
+            Place::Failure => self.failure.map(|(place, _)| place).ok_or_else(|| {
                 DebugError::Nothing("this guest has not failed, so there is no @fail; see @end".to_owned())
             })?,
             Place::Bookmark(name) => {

@@ -1,4 +1,5 @@
-//! The identity that the linker gives a build (`ld --build-id`), by which debug information is known to belong to it.
+//! How a build and its debug information know each other: by the identity that the linker gives (`ld --build-id`), or by the
+//! name and the check in `.gnu_debuglink`.
 
 use object::{Object, read::File};
 use std::fmt;
@@ -37,6 +38,16 @@ impl BuildId {
             rest = rest.get(start.checked_add(length.checked_next_multiple_of(4)?)?..)?;
         }
     }
+}
+
+/// The file that a stripped one names as its debug information (`.gnu_debuglink`), and the CRC-32 of all of that file.
+#[must_use]
+pub fn debug_link(image: &[u8]) -> Option<(String, u32)> {
+    let file = File::parse(image).ok()?;
+    let (name, crc) = file.gnu_debuglink().ok()??;
+    let name = String::from_utf8(name.to_vec()).ok()?;
+    // A name leads to no other folder.
+    (!name.is_empty() && !name.contains('/')).then_some((name, crc))
 }
 
 /// Why debug information is not used.

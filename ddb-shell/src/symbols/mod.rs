@@ -26,7 +26,7 @@ use std::sync::{Arc, RwLock};
 use table::{Builder, Rank, SymbolTable};
 use types::{DataModel, Types};
 
-pub use build_id::{BuildId, OtherBuild};
+pub use build_id::{BuildId, OtherBuild, debug_link};
 pub use dwarf::{Located, Location, LocationError, Scope, ScopeKind, Unwound, Variable};
 pub use lines::{LineInfo, SourceLine};
 pub(crate) use modules::{ModuleKey, ModuleSymbols, OrcTables, SymbolKindOfModule};

@@ -85,6 +85,13 @@ pub struct GdbArgs {
     #[arg(long, value_name = "[HOST]:PORT", num_args = 0..=1, require_equals = true, default_missing_value = "localhost:1234")]
     pub listen: Option<String>,
 
+    /// Print a launch.json for VS Code, filled in for this recording, and start nothing
+    ///
+    /// Its first configuration is this recording, its second a live guest that vkernel boot --gdb serves. They are for
+    /// Microsoft's C/C++ extension, which speaks to gdb.
+    #[arg(long, conflicts_with_all = ["listen", "at", "arguments"])]
+    pub launch_json: bool,
+
     /// Arguments for gdb
     #[arg(value_name = "GDB-ARGS", last = true, allow_hyphen_values = true)]
     pub arguments: Vec<OsString>,

@@ -63,6 +63,8 @@ pub struct GdbConfig {
     pub gdb: PathBuf,
     /// Where to serve, instead of starting one.
     pub listen: Option<String>,
+    /// Whether only a configuration for an editor is wanted.
+    pub launch_json: bool,
     /// What gdb is told.
     pub arguments: Vec<OsString>,
 }
@@ -82,6 +84,7 @@ impl GdbConfig {
             replay: open_replay(arguments.replay)?,
             gdb: arguments.gdb,
             listen,
+            launch_json: arguments.launch_json,
             arguments: arguments.arguments,
         })
     }

@@ -6,8 +6,8 @@
 //! | `/usr/lib/debug/boot/vmlinux-RELEASE`, `/usr/lib/debug/lib/modules/RELEASE/vmlinux`, `/boot/vmlinux-RELEASE` | Debian, Fedora, everybody's own builds |
 //! | a debuginfod server, if `DEBUGINFOD_URLS` is set and the program `debuginfod-find` is installed | elfutils' |
 //!
-//! Whether a file is the right one is for its reader to say. Left out: `.gnu_debuglink`, for a recording has a kernel's bytes
-//! and not the folder that it lay in.
+//! Whether a file is the right one is for its reader to say. A file that names its debug information by `.gnu_debuglink` has it
+//! where gdb looks for that; a kernel that was booted has only its bytes, and not the folder that it lay in.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -36,6 +36,18 @@ pub fn candidates(root: &Path, wanted: &Wanted<'_>) -> Vec<PathBuf> {
         paths.push(root.join(format!("boot/vmlinux-{release}")));
     }
     paths.retain(|path| path.is_file());
+    paths
+}
+
+/// The files that may be what `file` calls `name` in its `.gnu_debuglink` and are there, in gdb's order. `root` is `/`, but
+/// for tests.
+#[must_use]
+pub fn linked(root: &Path, file: &Path, name: &str) -> Vec<PathBuf> {
+    let Ok(file) = file.canonicalize() else { return Vec::new() };
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let global = root.join("usr/lib/debug").join(folder.strip_prefix("/").unwrap_or(folder));
+    let mut paths = vec![folder.join(name), folder.join(".debug").join(name), global.join(name)];
+    paths.retain(|path| path.is_file() && *path != file);
     paths
 }
 
@@ -74,6 +86,19 @@ mod tests {
         ];
         let wanted = Wanted { build_id: Some(&[0xab, 0xcd, 0xef]), release: Some("6.1.0-56-cloud-amd64") };
         assert_eq!(candidates(root, &wanted), expected);
+        let file = put("kernels/vmlinux");
+        assert!(linked(root, &file, "vmlinux.debug").is_empty());
+        let resolved = file.canonicalize().expect("a file");
+        let below = format!("usr/lib/debug{}", resolved.with_file_name("vmlinux.debug").display());
+        let expected = [put("kernels/vmlinux.debug"), put("kernels/.debug/vmlinux.debug"), put(&below)];
+        let found = linked(root, &file, "vmlinux.debug");
+        assert!(
+            found
+                .iter()
+                .zip(&expected)
+                .all(|(found, path)| found.ends_with(path.strip_prefix(root).expect("below it")))
+        );
+        assert_eq!(found.len(), 3);
         let other = Wanted { build_id: Some(&[1]), release: Some("../boot/vmlinux-6.1.0") };
         assert!(candidates(root, &other).is_empty());
         assert!(candidates(root, &Wanted::default()).is_empty());

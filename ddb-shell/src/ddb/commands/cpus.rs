@@ -122,8 +122,8 @@ pub const LOCALS: Command = Command {
 /// `whatis`
 pub const WHATIS: Command = Command {
     names: &["whatis", "ptype"],
-    usage: "{EXPRESSION}",
-    help: "Prints the type of an expression of C, a structure with its members and their offsets.",
+    usage: "{EXPRESSION | TYPE}",
+    help: "Prints the type of an expression of C, or a type by its name, a structure with its members and their offsets.",
     group: Group::Memory,
     repeats: Repeats::Never,
     run: |ddb, mut arguments| {

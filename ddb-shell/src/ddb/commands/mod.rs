@@ -2,6 +2,7 @@
 
 pub mod break_watch;
 pub mod cpus;
+pub mod data;
 pub mod diversion;
 pub mod examine;
 pub mod memory;
@@ -131,6 +132,8 @@ pub static COMMANDS: &[Command] = &[
     tasks::PS,
     tasks::SHOW_THREAD,
     tasks::MODULES,
+    data::LIST,
+    data::PERCPU,
     show::REGISTERS,
     show::BREAKS,
     show::WATCHES,

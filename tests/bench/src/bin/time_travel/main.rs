@@ -7,7 +7,8 @@
 //!
 //! Of TRACE: a straight replay; taking an instruction back, warm, after arriving at places all over the recording;
 //! arriving at such a place; the last write to a word before the end, on one processor and on all, where the word is one
-//! that is never written, so that the whole recording is searched; what the checkpoints hold. With `--beside-qemu`, the
+//! that is never written, so that the whole recording is searched; what the checkpoints hold, and what a second session
+//! gains by them. With `--beside-qemu`, the
 //! demonstration kernel is recorded by the program in target/release and by QEMU, and the same is asked of both. Times
 //! are wall clock. Images are taken from the store that the environment names. docs/going-back.md is made of both.
 
@@ -17,8 +18,8 @@ mod qemu;
 use anyhow::{Context, Result, ensure};
 use boundary::{Icount, Mark};
 use machine::{EngineKind, Interrupt, Space, StopSet, Watchpoint};
-use recorder::{Store, StoreRoot, TraceReader, gather_images};
-use replay::{Budget, Player, Query, Timeline, settled};
+use recorder::{CacheIdentity, CheckpointFile, Store, StoreRoot, TraceReader, gather_images};
+use replay::{Budget, CheckpointCost, Player, Query, Timeline, settled};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -29,6 +30,8 @@ const PLACES: usize = 60;
 const STEPS: usize = 10;
 /// A physical address that no guest of less memory has: its writes are searched for in vain.
 const NOWHERE: u64 = 1 << 39;
+/// What the checkpoints may take on disk, as in the program.
+const CACHE_LIMIT_BYTES: u64 = 1 << 30;
 /// What the demonstration kernel does beside QEMU.
 const COMMAND_LINE: &str = "fixed rounds=400";
 
@@ -41,8 +44,9 @@ struct Figures {
     step_back: String,
     /// Processors, and seconds.
     searches: Vec<(usize, f64)>,
-    checkpoints: usize,
-    checkpoint_bytes: u64,
+    checkpoints: CheckpointCost,
+    /// Seconds from nothing to the end of the recording in a second session, which has the checkpoints of the first.
+    second_session_s: f64,
 }
 
 fn main() -> Result<()> {
@@ -66,11 +70,11 @@ fn main() -> Result<()> {
             "| the last write, in all of it, on {workers} | {seconds:.1} s, {share:.2} of straight replay |"
         );
     }
-    println!(
-        "| checkpoints | {}, {:.1} MB of memory |",
-        figures.checkpoints,
-        figures.checkpoint_bytes as f64 / 1e6
-    );
+    let CheckpointCost { count, memory_bytes, disk_bytes } = figures.checkpoints;
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    let disk = megabytes(disk_bytes.unwrap_or_default());
+    println!("| checkpoints | {count}, {:.1} MB of memory, {disk:.1} MB on disk |", megabytes(memory_bytes));
+    println!("| opening it at its end, the second time | {:.2} s |", figures.second_session_s);
     Ok(())
 }
 
@@ -115,8 +119,15 @@ fn measure(trace: &Path, root: StoreRoot) -> Result<Figures> {
     player.play_to_end(&mut |_, _| {})?;
     let straight_s = started.elapsed().as_secs_f64();
     drop(player);
-    let mut timeline =
-        Timeline::new(&reader, &images, EngineKind::Interp, Interrupt::default(), Budget::default())?;
+    let kept = tempfile::tempdir()?;
+    let open = || -> Result<Timeline<'_>> {
+        let budget = Budget::default();
+        let mut timeline = Timeline::new(&reader, &images, EngineKind::Interp, Interrupt::default(), budget)?;
+        let identity = CacheIdentity::of_files(trace, Path::new("/proc/self/exe"))?;
+        timeline.keep_checkpoints_in(CheckpointFile::open(kept.path(), identity, CACHE_LIMIT_BYTES)?);
+        Ok(timeline)
+    };
+    let mut timeline = open()?;
     let end = timeline.end();
     let started = Instant::now();
     timeline.seek(end)?;
@@ -127,7 +138,10 @@ fn measure(trace: &Path, root: StoreRoot) -> Result<Figures> {
     for workers in 1..=processors {
         searches.push((workers, search(&mut timeline, end, workers)?));
     }
-    let cost = timeline.checkpoint_cost();
+    let checkpoints = timeline.checkpoint_cost();
+    drop(timeline);
+    let started = Instant::now();
+    open()?.seek(end)?;
     Ok(Figures {
         instructions: end.icount.0,
         straight_s,
@@ -135,8 +149,8 @@ fn measure(trace: &Path, root: StoreRoot) -> Result<Figures> {
         arriving,
         step_back,
         searches,
-        checkpoints: cost.count,
-        checkpoint_bytes: cost.memory_bytes,
+        checkpoints,
+        second_session_s: started.elapsed().as_secs_f64(),
     })
 }
 
