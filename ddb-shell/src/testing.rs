@@ -87,7 +87,7 @@ impl Target for Standing {
         Ok(Arrival::End)
     }
 
-    fn step(&mut self, vcpu: u8) -> Result<Arrival, TargetError> {
+    fn step(&mut self, vcpu: u8, _: u64) -> Result<Arrival, TargetError> {
         assert!(usize::from(vcpu) < self.0.cpus().len(), "vCPU {vcpu}");
         Ok(Arrival::End)
     }

@@ -44,7 +44,7 @@ fn divert(target: &mut dyn Target, numbers: &mut Numbers) {
     target.run(Some(onwards), Query::new(&nothing)).expect("it goes on");
     let (there, other) = (target.machine().mark(), target.digest());
     for _ in 0..numbers.below(3) {
-        target.past().expect("a past").step_back(vcpu).expect("a step back");
+        target.past().expect("a past").step_back(vcpu, 1).expect("a step back");
     }
     target.past().expect("a past").seek(settled(Icount(here.icount.0 / 2))).expect("before it left");
     target.run(Some(there), Query::new(&nothing)).expect("its own past, again");
@@ -68,8 +68,8 @@ fn a_thousand_journeys_arrive_at_the_machines_of_straight_replay() {
         let vcpu = numbers.below(2) as u8;
         match numbers.below(8) {
             0..=2 => drop(target.past().unwrap().seek(settled(Icount(numbers.below(end)))).unwrap()),
-            3..=4 => drop(target.past().unwrap().step_back(vcpu).unwrap()),
-            5 => drop(target.step(vcpu).unwrap()),
+            3..=4 => drop(target.past().unwrap().step_back(vcpu, 1).unwrap()),
+            5 => drop(target.step(vcpu, 1).unwrap()),
             6 => {
                 let stops = stops(&target, usize::from(vcpu), &mut numbers);
                 let workers = 1 + numbers.below(2) as usize;

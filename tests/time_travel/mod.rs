@@ -104,12 +104,12 @@ fn steps_back_undo_steps() {
         timeline.seek(place).unwrap();
         let mut trail = vec![(timeline.now(), timeline.digest())];
         for _ in 0..8 {
-            timeline.step(vcpu).unwrap();
+            timeline.step(vcpu, 1).unwrap();
             trail.push((timeline.now(), timeline.digest()));
         }
         let counts = timeline.own_counts(vcpu);
         for back in 1..=8 {
-            timeline.step_back(vcpu).unwrap();
+            timeline.step_back(vcpu, 1).unwrap();
             assert_eq!(timeline.own_counts(vcpu), counts - back, "vCPU {vcpu} at {}", timeline.now());
             // Only the vCPU that executes next is at the very place the step began.
             if let Some((_, digest)) = trail.iter().find(|(mark, _)| *mark == timeline.now()) {
@@ -205,7 +205,7 @@ fn a_watched_write_is_the_one_that_changes_the_memory() {
     let Arrival::Stopped { vcpu, reason: StopReason::Watch { write: true, .. } } = arrival else {
         panic!("{arrival:?}")
     };
-    timeline.step(vcpu).unwrap();
+    timeline.step(vcpu, 1).unwrap();
     assert_eq!(value(&timeline), last, "the last write left what is there at the end");
 }
 

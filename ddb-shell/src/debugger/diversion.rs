@@ -81,8 +81,8 @@ impl Target for Diverting<'_> {
         self.current_mut().run(until, query)
     }
 
-    fn step(&mut self, vcpu: u8) -> Result<Arrival, TargetError> {
-        self.current_mut().step(vcpu)
+    fn step(&mut self, vcpu: u8, count: u64) -> Result<Arrival, TargetError> {
+        self.current_mut().step(vcpu, count)
     }
 
     fn past(&mut self) -> Result<&mut dyn Past, TargetError> {

@@ -32,7 +32,7 @@ impl Debugger<'_> {
     pub fn step_past_interrupts(&mut self) -> Result<Why, DebugError> {
         loop {
             let rsp = linear_rsp(&self.machine().cpus()[self.vcpu]);
-            let stepped = why(self.target.step(self.vcpu as u8)?);
+            let stepped = why(self.target.step(self.vcpu as u8, 1)?);
             let rip = linear_rip(&self.machine().cpus()[self.vcpu]);
             let returns_to = pushed(self.machine(), self.vcpu, false).filter(|(_, saved)| *saved == rsp);
             match returns_to {
@@ -79,7 +79,7 @@ impl Debugger<'_> {
             let cpu = &self.machine().cpus()[self.vcpu];
             let returned_to = (linear_rip(cpu), linear_rsp(cpu));
             let vcpu = self.vcpu as u8;
-            let stepped = why(self.target.past()?.step_back(vcpu)?);
+            let stepped = why(self.target.past()?.step_back(vcpu, 1)?);
             let is_return = next_instruction(self.machine(), self.vcpu).is_some_and(|instruction| {
                 matches!(instruction.mnemonic(), Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq)
             });

@@ -162,12 +162,15 @@ impl Target for LiveTarget<'_> {
         }
     }
 
-    fn step(&mut self, vcpu: u8) -> Result<Arrival, TargetError> {
+    fn step(&mut self, vcpu: u8, count: u64) -> Result<Arrival, TargetError> {
+        let counts = Target::machine(self).cpus()[usize::from(vcpu)].own_counts.saturating_add(count);
         if let Some(past) = self.in_the_past() {
-            return Ok(past.step(vcpu)?);
+            let arrival = past.step(vcpu, count)?;
+            if past.own_counts(vcpu) >= counts || arrival == Arrival::Interrupted {
+                return Ok(arrival);
+            }
         }
         self.go_live();
-        let counts = self.live.machine.cpus()[usize::from(vcpu)].own_counts + 1;
         let stops = StopSet { own_counts: Some((vcpu, counts)), ..StopSet::default() };
         match self.live.advance(&stops, None) {
             Advance::Stopped { reason: StopReason::OwnCounts, .. } => Ok(Arrival::Reached),

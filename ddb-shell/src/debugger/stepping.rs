@@ -68,15 +68,12 @@ impl Debugger<'_> {
     /// # Errors
     /// The target's.
     pub fn step(&mut self, count: u64) -> Result<Why, DebugError> {
-        let mut last = Why::Done;
-        for _ in 0..count {
-            last = why(self.target.step(self.vcpu as u8)?);
-            if last != Why::Done {
-                break;
-            }
+        if count == 0 {
+            return Ok(Why::Done);
         }
+        let arrival = self.target.step(self.vcpu as u8, count)?;
         self.arrived();
-        Ok(last)
+        Ok(why(arrival))
     }
 
     /// Takes so many instructions of the vCPU back.
@@ -84,16 +81,12 @@ impl Debugger<'_> {
     /// # Errors
     /// The target's.
     pub fn step_back(&mut self, count: u64) -> Result<Why, DebugError> {
-        let vcpu = self.vcpu as u8;
-        let mut last = Why::Done;
-        for _ in 0..count {
-            last = why(self.target.past()?.step_back(vcpu)?);
-            if last != Why::Done {
-                break;
-            }
+        if count == 0 {
+            return Ok(Why::Done);
         }
+        let arrival = self.target.past()?.step_back(self.vcpu as u8, count)?;
         self.arrived();
-        Ok(last)
+        Ok(why(arrival))
     }
 
     /// Steps to the next call or return, or `every` instruction is shown on the way.
@@ -223,7 +216,7 @@ impl Debugger<'_> {
         let (rip, rsp) = (linear_rip(cpu), linear_rsp(cpu));
         let instruction = next_instruction(self.machine(), self.vcpu);
         let behind = instruction.map_or(rip, |instruction| instruction.next_ip());
-        let why = why(self.target.step(self.vcpu as u8)?);
+        let why = why(self.target.step(self.vcpu as u8, 1)?);
         let cpu = &self.machine().cpus()[self.vcpu];
         let (now, stack) = (linear_rip(cpu), linear_rsp(cpu));
         let is_call = instruction.is_some_and(|instruction| nesting(&instruction) == Nesting::Call);
@@ -280,7 +273,7 @@ impl Debugger<'_> {
             }
         }
         let vcpu = self.vcpu as u8;
-        Ok(why(self.target.past()?.step_back(vcpu)?))
+        Ok(why(self.target.past()?.step_back(vcpu, 1)?))
     }
 
     /// Goes back to the beginning of the source line before this one, over calls. Without source lines, to the
@@ -312,7 +305,7 @@ impl Debugger<'_> {
     fn step_back_over(&mut self) -> Result<Why, DebugError> {
         let rsp = linear_rsp(&self.machine().cpus()[self.vcpu]);
         let vcpu = self.vcpu as u8;
-        let why = why(self.target.past()?.step_back(vcpu)?);
+        let why = why(self.target.past()?.step_back(vcpu, 1)?);
         let now = linear_rsp(&self.machine().cpus()[self.vcpu]);
         let returned = next_instruction(self.machine(), self.vcpu)
             .is_some_and(|instruction| nesting(&instruction) == Nesting::Return);

@@ -62,11 +62,11 @@ pub trait Target {
     /// A divergence, or a trace that can no longer be read.
     fn run(&mut self, until: Option<Mark>, query: Query<'_>) -> Result<Arrival, TargetError>;
 
-    /// Lets a vCPU execute one instruction, iteration or delivery.
+    /// Lets a vCPU execute so many instructions, iterations or deliveries.
     ///
     /// # Errors
     /// As [`Target::run`].
-    fn step(&mut self, vcpu: u8) -> Result<Arrival, TargetError>;
+    fn step(&mut self, vcpu: u8, count: u64) -> Result<Arrival, TargetError>;
 
     /// The recording, to go anywhere in the past.
     ///
@@ -144,8 +144,8 @@ impl<T: Target + ?Sized> Target for &mut T {
         (**self).run(until, query)
     }
 
-    fn step(&mut self, vcpu: u8) -> Result<Arrival, TargetError> {
-        (**self).step(vcpu)
+    fn step(&mut self, vcpu: u8, count: u64) -> Result<Arrival, TargetError> {
+        (**self).step(vcpu, count)
     }
 
     fn past(&mut self) -> Result<&mut dyn Past, TargetError> {
@@ -187,11 +187,11 @@ pub trait Past {
     /// As [`Past::seek`].
     fn run_back(&mut self, query: Query<'_>) -> Result<Arrival, TargetError>;
 
-    /// Takes back the last instruction, iteration or delivery of a vCPU.
+    /// Takes back the last instructions, iterations or deliveries of a vCPU, so many of them.
     ///
     /// # Errors
     /// As [`Past::seek`].
-    fn step_back(&mut self, vcpu: u8) -> Result<Arrival, TargetError>;
+    fn step_back(&mut self, vcpu: u8, count: u64) -> Result<Arrival, TargetError>;
 
     /// The last stop before the cursor, which does not move; and whether the search was interrupted.
     ///
@@ -240,8 +240,8 @@ impl Past for Timeline<'_> {
         Ok(Timeline::run_back(self, query)?)
     }
 
-    fn step_back(&mut self, vcpu: u8) -> Result<Arrival, TargetError> {
-        Ok(Timeline::step_back(self, vcpu)?)
+    fn step_back(&mut self, vcpu: u8, count: u64) -> Result<Arrival, TargetError> {
+        Ok(Timeline::step_back(self, vcpu, count)?)
     }
 
     fn last_hit(&mut self, query: Query<'_>) -> Result<(Option<Hit>, bool), TargetError> {
@@ -310,8 +310,8 @@ impl Target for Timeline<'_> {
         Ok(self.run_until(until, query)?)
     }
 
-    fn step(&mut self, vcpu: u8) -> Result<Arrival, TargetError> {
-        Ok(Timeline::step(self, vcpu)?)
+    fn step(&mut self, vcpu: u8, count: u64) -> Result<Arrival, TargetError> {
+        Ok(Timeline::step(self, vcpu, count)?)
     }
 
     fn past(&mut self) -> Result<&mut dyn Past, TargetError> {

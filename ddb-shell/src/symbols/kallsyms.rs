@@ -2,13 +2,14 @@
 //!
 //! A distribution's kernel is stripped, but carries the names of all its functions, compressed: each name is a
 //! row of tokens, each token stands for a short string. The tables are arrays in read-only data, one behind the
-//! other, each aligned to 8 bytes. What is called *index* here is `kallsyms_token_index`:
+//! other, each aligned to 8 bytes, from 7 on to 4. What is called *index* here is `kallsyms_token_index`:
 //!
 //! | kernels    | order |
 //! |------------|-------|
 //! | 5.10 - 6.1 | offsets, base, count, names, markers, tokens, index |
 //! | 6.2 - 6.3  | offsets, base, count, names, markers, seqs, tokens, index |
 //! | from 6.4   | count, names, markers, tokens, index, offsets, base, seqs |
+//! | from 7     | count, names, markers, tokens, index, offsets, seqs: the offsets are from their own places ([`relative`]) |
 //!
 //! The token table is recognised by its digits (every digit is a token of itself), proved by the index, and
 //! the rest is found from there and proved by the markers, so that chance finds are no danger. The base is
@@ -17,6 +18,8 @@
 //! RAM is the guest's and may be hostile: every offset is checked and all searches have a budget. Left out:
 //! 32-bit kernels, kernels with absolute addresses instead of offsets, symbols of modules.
 
+mod relative;
+
 use super::table::{Builder, Rank, SymbolTable};
 
 /// Whether a page, by its number, is known to hold only zeros.
@@ -24,6 +27,8 @@ pub(super) type IsBlank<'a> = &'a dyn Fn(usize) -> bool;
 
 const DIGITS: &[u8; 20] = b"0\x001\x002\x003\x004\x005\x006\x007\x008\x009\0";
 const TOKENS: usize = 256;
+/// What the tables are aligned to, in bytes.
+const ALIGNMENTS: [usize; 2] = [8, 4];
 /// Tables smaller than this are no kernel's.
 const COUNT_MIN: usize = 16;
 /// Kernels have 100 000 to 300 000 symbols.
@@ -50,7 +55,8 @@ pub(super) fn find_kallsyms(ram: &[u8], is_blank: IsBlank<'_>) -> Option<SymbolT
     for _ in 0..DIGITS_MAX {
         let digits = find_digits(ram, from, is_blank)?;
         from = digits + DIGITS.len();
-        let table = Tokens::around(ram, digits).and_then(|tokens| {
+        let table = ALIGNMENTS.into_iter().find_map(|alignment| {
+            let tokens = Tokens::around(ram, digits, alignment)?;
             let names = Names::before(ram, &tokens, &mut budget)?;
             let addresses = addresses(ram, &tokens, &names)?;
             Some(decode(ram, &tokens, &names, &addresses))
@@ -72,10 +78,6 @@ fn read_u32(ram: &[u8], at: usize) -> Option<u32> {
 
 fn read_u64(ram: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*ram.get(at..)?.first_chunk()?))
-}
-
-fn align_8(offset: usize) -> usize {
-    offset.next_multiple_of(8)
 }
 
 /// The offset of the next [`DIGITS`] at or after `from`. Pages of zeros, most of a fresh guest's RAM, are
@@ -115,20 +117,28 @@ struct Tokens {
     spans: Vec<(usize, usize)>,
     /// Where the index ends.
     index_end: usize,
+    /// What all tables are aligned to.
+    alignment: usize,
 }
 
 impl Tokens {
     /// The table whose tokens for digits lie at `digits`, if it is one.
-    fn around(ram: &[u8], digits: usize) -> Option<Tokens> {
+    fn around(ram: &[u8], digits: usize, alignment: usize) -> Option<Tokens> {
         let tail = token_spans(ram, digits, TOKENS - usize::from(b'0'))?;
         let (last_start, last_length) = *tail.last()?;
-        let index = align_8(last_start + last_length + 1);
+        let index = (last_start + last_length + 1).next_multiple_of(alignment);
         let start = digits.checked_sub(usize::from(read_u16(ram, index + usize::from(b'0') * 2)?))?;
         let spans = token_spans(ram, start, TOKENS)?;
         let agrees = spans.iter().enumerate().all(|(token, &(at, _))| {
             read_u16(ram, index + token * 2).is_some_and(|offset| start + usize::from(offset) == at)
         });
-        (agrees && start % 8 == 0).then_some(Tokens { start, spans, index_end: index + TOKENS * 2 })
+        let index_end = index + TOKENS * 2;
+        (agrees && start % alignment == 0).then_some(Tokens { start, spans, index_end, alignment })
+    }
+
+    /// Where a table begins that follows what ends here.
+    fn align(&self, offset: usize) -> usize {
+        offset.next_multiple_of(self.alignment)
     }
 
     fn text<'ram>(&self, ram: &'ram [u8], token: u8) -> &'ram [u8] {
@@ -155,37 +165,39 @@ struct Names {
     /// Where the count lies, the head of this part.
     head: usize,
     count: usize,
+    /// Where the first name lies.
+    first: usize,
 }
 
 impl Names {
     /// The names whose markers lie before the token table, with or without seqs in between.
     fn before(ram: &[u8], tokens: &Tokens, budget: &mut usize) -> Option<Names> {
         let lowest = tokens.start.saturating_sub(NAMES_BYTES_MAX);
-        let highest = tokens.start.checked_sub(16)?;
-        for head in (align_8(lowest)..=highest).rev().step_by(8) {
+        let highest = tokens.align(tokens.start.checked_sub(16)?);
+        for head in (tokens.align(lowest)..=highest).rev().step_by(tokens.alignment) {
             let count = read_u32(ram, head)? as usize;
+            let first = head + tokens.alignment;
             // A name takes at least two bytes, and the padding behind the count is zero.
             let is_possible = (COUNT_MIN..=COUNT_MAX).contains(&count)
-                && read_u32(ram, head + 4) == Some(0)
-                && head + 8 + 2 * count <= tokens.start;
-            if is_possible && names_reach_tokens(ram, head, count, tokens, budget)? {
-                return Some(Names { head, count });
+                && ram[head + 4..first].iter().all(|&byte| byte == 0)
+                && first + 2 * count <= tokens.start;
+            if is_possible && names_reach_tokens(ram, first, count, tokens, budget)? {
+                return Some(Names { head, count, first });
             }
         }
         None
     }
 }
 
-/// Whether `count` names after `head`, and their markers, end where the tokens start. `None` when the budget is
+/// Whether `count` names from `start` on, and their markers, end where the tokens start. `None` when the budget is
 /// used up.
 fn names_reach_tokens(
     ram: &[u8],
-    head: usize,
+    start: usize,
     count: usize,
     tokens: &Tokens,
     budget: &mut usize,
 ) -> Option<bool> {
-    let start = head + 8;
     let mut at = start;
     let mut markers = Vec::new();
     for index in 0..count {
@@ -199,9 +211,9 @@ fn names_reach_tokens(
             return Some(false);
         }
     }
-    let markers_start = align_8(at);
-    let seqs_start = align_8(markers_start + markers.len() * 4);
-    let ends_at_tokens = seqs_start == tokens.start || align_8(seqs_start + 3 * count) == tokens.start;
+    let markers_start = tokens.align(at);
+    let seqs_start = tokens.align(markers_start + markers.len() * 4);
+    let ends_at_tokens = seqs_start == tokens.start || tokens.align(seqs_start + 3 * count) == tokens.start;
     let agree = markers
         .iter()
         .zip((markers_start..).step_by(4))
@@ -222,11 +234,13 @@ fn name_span(ram: &[u8], at: usize) -> Option<(usize, usize)> {
 
 /// The address of every symbol, from whichever place the offsets lie at.
 fn addresses(ram: &[u8], tokens: &Tokens, names: &Names) -> Option<Vec<u64>> {
-    let offsets_bytes = align_8(names.count * 4);
+    let offsets_bytes = tokens.align(names.count * 4);
     let before = names.head.checked_sub(8).and_then(|base| Some((base.checked_sub(offsets_bytes)?, base)));
-    let after = align_8(tokens.index_end);
+    let after = tokens.align(tokens.index_end);
     let places = before.into_iter().chain([(after, after + offsets_bytes)]);
-    places.into_iter().find_map(|(offsets, base)| addresses_at(ram, names.count, offsets, base))
+    let with_base =
+        places.into_iter().find_map(|(offsets, base)| addresses_at(ram, names.count, offsets, base));
+    with_base.or_else(|| relative::addresses(ram, tokens, names, after))
 }
 
 /// Decodes offsets, if they are any. With `CONFIG_KALLSYMS_ABSOLUTE_PERCPU` (on x86-64 until 6.14) an offset
@@ -251,19 +265,25 @@ fn addresses_at(ram: &[u8], count: usize, offsets: usize, base: usize) -> Option
     is_plausible.then_some(addresses)
 }
 
+/// Expands the name at `at`, its type letter first; gives where the next one lies.
+fn expand(ram: &[u8], tokens: &Tokens, at: usize, name: &mut Vec<u8>) -> Option<usize> {
+    let (first, length) = name_span(ram, at)?;
+    name.clear();
+    for &token in ram.get(first..first + length)? {
+        name.extend_from_slice(tokens.text(ram, token));
+    }
+    Some(first + length)
+}
+
 /// Expands every name.
 fn decode(ram: &[u8], tokens: &Tokens, names: &Names, addresses: &[u64]) -> SymbolTable {
     let mut builder = Builder::default();
     let mut text_bytes = 0;
-    let mut at = names.head + 8;
+    let mut at = names.first;
     let mut name = Vec::new();
     for &address in addresses {
-        let Some((first, length)) = name_span(ram, at) else { break };
-        at = first + length;
-        name.clear();
-        for &token in &ram[first..at] {
-            name.extend_from_slice(tokens.text(ram, token));
-        }
+        let Some(next) = expand(ram, tokens, at, &mut name) else { break };
+        at = next;
         text_bytes += name.len();
         if text_bytes > TEXT_BYTES_MAX {
             break;

@@ -294,12 +294,12 @@ impl<'a> Timeline<'a> {
         }
     }
 
-    /// Lets a vCPU execute one instruction, iteration or delivery.
+    /// Lets a vCPU execute so many instructions, iterations or deliveries.
     ///
     /// # Errors
     /// As [`Timeline::seek`].
-    pub fn step(&mut self, vcpu: u8) -> Result<Arrival, PlayError> {
-        let counts = self.own_counts(vcpu) + 1;
+    pub fn step(&mut self, vcpu: u8, count: u64) -> Result<Arrival, PlayError> {
+        let counts = self.own_counts(vcpu).saturating_add(count);
         let stops = StopSet { own_counts: Some((vcpu, counts)), ..StopSet::default() };
         match self.run(Query::new(&stops))? {
             Arrival::Stopped { reason: StopReason::OwnCounts, .. } => self.settle(),
@@ -307,21 +307,21 @@ impl<'a> Timeline<'a> {
         }
     }
 
-    /// Takes back the last instruction, iteration or delivery of a vCPU.
+    /// Takes back the last instructions, iterations or deliveries of a vCPU, so many of them.
     ///
     /// # Errors
     /// As [`Timeline::seek`].
-    pub fn step_back(&mut self, vcpu: u8) -> Result<Arrival, PlayError> {
-        let counts = self.own_counts(vcpu);
-        if counts == 0 {
+    pub fn step_back(&mut self, vcpu: u8, count: u64) -> Result<Arrival, PlayError> {
+        let Some(remaining) = self.own_counts(vcpu).checked_sub(count) else {
             self.seek(Mark::default())?;
             return Ok(Arrival::Start);
-        }
-        let before = Icount(self.now().icount.0 - 1);
+        };
+        let before = Icount(self.now().icount.0.saturating_sub(count));
         let arrival = self.seek(settled(before))?;
-        if arrival == Arrival::Interrupted || self.own_counts(vcpu) == counts - 1 {
+        if arrival == Arrival::Interrupted || self.own_counts(vcpu) == remaining {
             return Ok(arrival);
         }
+        let counts = remaining + 1;
         // Another vCPU executed in between: find where this one did.
         let earlier = self.checkpoints.before_own_count(vcpu, counts);
         let earlier = self.checkpoints.fetch(earlier);

@@ -28,7 +28,7 @@ const SESSION: [(&str, &[&str]); 19] = [
             "count=2",
         ],
     ),
-    ("info threads", &["vCPU 0, ", "vCPU 1, ", "panic (fmt="]),
+    ("info threads", &["* ", "(vCPU ", ", sh (pid 1))", "panic (fmt="]),
     ("list", &["void panic(const char *fmt, ...)"]),
     (
         "reverse-finish",

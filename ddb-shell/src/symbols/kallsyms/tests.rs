@@ -14,9 +14,18 @@ enum Layout {
     From510,
     From62,
     From64,
+    From7,
 }
 
-const ALL: [Layout; 3] = [Layout::From510, Layout::From62, Layout::From64];
+impl Layout {
+    fn alignment(self) -> usize {
+        if self == Layout::From7 { 4 } else { 8 }
+    }
+}
+
+const ALL: [Layout; 4] = [Layout::From510, Layout::From62, Layout::From64, Layout::From7];
+/// Where [`BASE`] lies in RAM, under the layout whose offsets are from their own places.
+const BASE_PLACE: u64 = 1 << 20;
 const BASE: u64 = 0xffff_ffff_9280_0000;
 
 /// Tokens above the plain characters, as the compression would make them.
@@ -40,17 +49,19 @@ fn compress(name: &str) -> Vec<u8> {
     tokens
 }
 
-#[derive(Default)]
-struct Image(Vec<u8>);
+struct Image {
+    bytes: Vec<u8>,
+    alignment: usize,
+}
 
 impl Image {
     fn align(&mut self) {
-        self.0.resize(align_8(self.0.len()), 0);
+        self.bytes.resize(self.bytes.len().next_multiple_of(self.alignment), 0);
     }
 
     fn part(&mut self, bytes: impl IntoIterator<Item = u8>) {
         self.align();
-        self.0.extend(bytes);
+        self.bytes.extend(bytes);
     }
 }
 
@@ -85,8 +96,8 @@ fn encode(symbols: &[(String, u64)], layout: Layout, absolute_percpu: bool) -> V
     let seqs = vec![0x5a; 3 * symbols.len()];
 
     // Other read-only data before, so that the tables do not start at 0.
-    let mut image = Image(vec![0xc5; 4096 + 24]);
-    if layout != Layout::From64 {
+    let mut image = Image { bytes: vec![0xc5; 4096 + 20], alignment: layout.alignment() };
+    if matches!(layout, Layout::From510 | Layout::From62) {
         image.part(offsets.clone());
         image.part(BASE.to_le_bytes());
     }
@@ -101,10 +112,32 @@ fn encode(symbols: &[(String, u64)], layout: Layout, absolute_percpu: bool) -> V
     if layout == Layout::From64 {
         image.part(offsets);
         image.part(BASE.to_le_bytes());
+        image.part(seqs.clone());
+    }
+    if layout == Layout::From7 {
+        image.align();
+        let place = |address: u64| (address - BASE + BASE_PLACE) as u32;
+        let own = (image.bytes.len() as u32..).step_by(4);
+        let offsets = symbols.iter().zip(own).map(|((_, address), own)| place(*address).wrapping_sub(own));
+        let offsets: Vec<u8> = offsets.flat_map(u32::to_le_bytes).collect();
+        image.part(offsets);
         image.part(seqs);
     }
     image.part([0xc5; 100]);
-    image.0
+    if layout == Layout::From7 {
+        // The variable that says how far the kernel was moved, and a task that is its own parent and leader.
+        let place = |name: &str| {
+            let (_, address) = symbols.iter().find(|(own, _)| own == name).expect("one of them");
+            (address - BASE + BASE_PLACE) as usize
+        };
+        image.bytes.resize(place("Dinit_task") + 4096, 0);
+        let moved = BASE_PLACE.wrapping_sub(BASE).wrapping_add(0xffff_ffff_8000_0000);
+        let mut put = |at: usize, value: u64| image.bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        put(place("Dphys_base"), moved);
+        put(place("Dinit_task") + 1000, BASE + 0x20_0000);
+        put(place("Dinit_task") + 1016, BASE + 0x20_0000);
+    }
+    image.bytes
 }
 
 /// 700 functions of 32 bytes, data behind them, and a name that needs a length of two bytes.
@@ -121,6 +154,7 @@ fn symbols(percpu: bool) -> Vec<(String, u64)> {
     }
     symbols.push((format!("t{}", "x".repeat(300)), BASE + 0x8000));
     symbols.push(("t__x64_sys_read.constprop.0".to_owned(), BASE + 0x8100));
+    symbols.push(("Dphys_base".to_owned(), BASE + 0x1f_f000));
     symbols.push(("Dinit_task".to_owned(), BASE + 0x20_0000));
     symbols
 }
@@ -132,7 +166,8 @@ fn found(layout: Layout, percpu: bool) -> SymbolTable {
 #[test]
 fn names_and_running_addresses_are_found_in_every_layout() {
     for layout in ALL {
-        for percpu in [false, true] {
+        // From 6.15 on per-CPU variables lie where the others do.
+        for percpu in [false, true].into_iter().take(if layout == Layout::From7 { 1 } else { 2 }) {
             let table = found(layout, percpu);
             assert_eq!(table.address_of("function_0"), Some(BASE + 0x1000));
             assert_eq!(table.address_of("function_699"), Some(BASE + 0x1000 + 699 * 32));
@@ -141,7 +176,7 @@ fn names_and_running_addresses_are_found_in_every_layout() {
             assert_eq!(table.address_of("current_task"), percpu.then_some(0x1_9280));
             let name = |vaddr| table.function_at(vaddr).map(|function| function.to_string());
             assert_eq!(name(BASE + 0x1000 + 50 * 32 + 7).as_deref(), Some("function_50+0x7/0x20"));
-            assert_eq!(name(BASE + 0x8108).as_deref(), Some("__x64_sys_read.constprop.0+0x8/0x1f7f00"));
+            assert_eq!(name(BASE + 0x8108).as_deref(), Some("__x64_sys_read.constprop.0+0x8/0x1f6f00"));
             assert_eq!(name(BASE).as_deref(), Some("_text+0x0/0x1000"), "the first of two names");
             assert_eq!(name(BASE + 0x20_0000), None, "data is no function");
         }
@@ -180,13 +215,14 @@ fn digits_elsewhere_in_ram_do_not_mislead() {
 #[test]
 fn a_damaged_or_cut_table_is_not_believed() {
     for layout in ALL {
-        let image = encode(&symbols(true), layout, true);
+        let percpu = layout != Layout::From7;
+        let image = encode(&symbols(percpu), layout, percpu);
         let tokens = find_digits(&image, 0, &no_page)
-            .and_then(|digits| Tokens::around(&image, digits))
+            .and_then(|digits| Tokens::around(&image, digits, layout.alignment()))
             .expect("tokens");
         let mut bad_marker = image.clone();
         let names = Names::before(&image, &tokens, &mut NAMES_BUDGET.clone()).expect("names");
-        bad_marker[names.head + 8] ^= 1;
+        bad_marker[names.first] ^= 1;
         assert!(find_kallsyms(&bad_marker, &no_page).is_none(), "a name of another length");
         let mut bad_index = image.clone();
         bad_index[tokens.index_end - 2] ^= 1;
@@ -204,8 +240,9 @@ fn a_damaged_or_cut_table_is_not_believed() {
 #[test]
 fn the_search_has_a_budget() {
     let image = encode(&symbols(false), Layout::From510, false);
-    let tokens =
-        find_digits(&image, 0, &no_page).and_then(|digits| Tokens::around(&image, digits)).expect("tokens");
+    let tokens = find_digits(&image, 0, &no_page)
+        .and_then(|digits| Tokens::around(&image, digits, 8))
+        .expect("tokens");
     let mut budget = 100;
     assert!(Names::before(&image, &tokens, &mut budget).is_none());
     assert!(budget <= 100);

@@ -169,7 +169,7 @@ fn wander(timeline: &mut Timeline<'_>, end: Mark) -> Result<(String, String)> {
         arrivals.push(started.elapsed().as_secs_f64());
         for _ in 0..STEPS {
             let started = Instant::now();
-            timeline.step_back(0)?;
+            timeline.step_back(0, 1)?;
             steps.push(started.elapsed().as_secs_f64() * 1e3);
         }
     }
