@@ -29,12 +29,18 @@ struct Format {
     type_mask: u16,
     /// The bit that says that there is no caller, until 6.3.
     end_bit: Option<u16>,
+    /// Whether registers have the numbers of Linux 7.
+    is_renumbered: bool,
 }
 
+/// What was called before 7 what has this number from then on: SP was 5, the stack pointer of the caller 1, BP with a
+/// load from there 8. Numbers that no table uses are none.
+const OLD_NUMBERS: [u16; 16] = [0, 15, 2, 5, 4, 15, 6, 7, 1, 9, 8, 15, 15, 15, 15, 15];
+
 /// Until 6.2: two bits of type, one that ends. 6.3 has put another bit between them.
-const OLD: Format = Format { type_mask: 3, end_bit: Some(1 << 10) };
+const OLD: Format = Format { type_mask: 3, end_bit: Some(1 << 10), is_renumbered: false };
 /// From 6.4 on, the end is a type.
-const NEW: Format = Format { type_mask: 7, end_bit: None };
+const NEW: Format = Format { type_mask: 7, end_bit: None, is_renumbered: false };
 
 /// What lies at the address that an entry leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,14 +66,17 @@ impl Format {
     /// The format that the kernel's type information describes; without any, that of its version; where the kernel lists no
     /// data, and so no banner, that in which most entries are calls.
     fn of(symbols: &Symbols<'_>, tables: OrcTables, memory: &dyn GuestMemory) -> Format {
+        let format = Format::of_types(symbols, tables, memory);
+        Format { is_renumbered: Format::is_renumbered(tables, memory), ..format }
+    }
+
+    fn of_types(symbols: &Symbols<'_>, tables: OrcTables, memory: &dyn GuestMemory) -> Format {
         let types = symbols.types();
         let entry = types.structure("orc_entry");
         let member = |name: &str| types.member(entry.as_ref()?, name).ok()?;
         match (member("type").and_then(|place| place.width_bits), member("end")) {
             // Bits count from the last word, which is at 32 of 48.
-            (Some(2), Some(end)) => {
-                Format { type_mask: 3, end_bit: Some(1 << (end.offset_bits - 32).min(15)) }
-            }
+            (Some(2), Some(end)) => Format { end_bit: Some(1 << (end.offset_bits - 32).min(15)), ..OLD },
             (Some(3), _) => NEW,
             _ => match version(symbols, memory) {
                 Some(version) if version >= (6, 4) => NEW,
@@ -79,14 +88,33 @@ impl Format {
 
     /// Nearly all entries are calls: type 0 until 6.3, type 2 from 6.4 on.
     fn by_most(tables: OrcTables, memory: &dyn GuestMemory) -> Format {
+        let count = |wanted: u64| {
+            Format::sample(tables, memory).into_iter().filter(|word| word >> 8 & 7 == wanted).count()
+        };
+        if count(2) > count(0) { NEW } else { OLD }
+    }
+
+    /// Nearly all entries are relative to SP: number 5, from 7 on number 3, which nothing was before.
+    fn is_renumbered(tables: OrcTables, memory: &dyn GuestMemory) -> bool {
+        let count = |wanted: u64| {
+            Format::sample(tables, memory).into_iter().filter(|word| word & 0xf == wanted).count()
+        };
+        count(3) > count(5)
+    }
+
+    /// The last words of entries all over the tables.
+    fn sample(tables: OrcTables, memory: &dyn GuestMemory) -> Vec<u64> {
         const SAMPLE: u64 = 256;
-        let words = (0..SAMPLE).filter_map(|ordinal| {
+        let word = |ordinal| {
             let entry = tables.entries.wrapping_add(ENTRY_BYTES * (tables.count * ordinal / SAMPLE));
             memory.read_number(entry.wrapping_add(4), 2).ok()
-        });
-        let types: Vec<u64> = words.map(|word| word >> 8 & 7).collect();
-        let count = |wanted: u64| types.iter().filter(|number| **number == wanted).count();
-        if count(2) > count(0) { NEW } else { OLD }
+        };
+        (0..SAMPLE).filter_map(word).collect()
+    }
+
+    /// A register of an entry, by its number before 7.
+    fn register(self, number: u16) -> u16 {
+        if self.is_renumbered { OLD_NUMBERS[usize::from(number & 0xf)] } else { number & 0xf }
     }
 
     fn kind(self, word: u16) -> Kind {
@@ -146,8 +174,8 @@ impl Orc {
         Some(Entry {
             sp_offset: i64::from(i16::from_le_bytes([bytes[0], bytes[1]])),
             bp_offset: i64::from(i16::from_le_bytes([bytes[2], bytes[3]])),
-            sp_register: word & 0xf,
-            bp_register: word >> 4 & 0xf,
+            sp_register: self.format.register(word),
+            bp_register: self.format.register(word >> 4),
             kind: self.format.kind(word),
         })
     }
@@ -241,13 +269,19 @@ mod tests {
         registers
     }
 
-    const CALL_BY_SP: [u16; 2] = [0x05, 0x205];
-    const SAVED: [u16; 2] = [0x105, 0x305];
+    /// From 7 on.
+    const RENUMBERED: Format = Format { is_renumbered: true, ..NEW };
+    const ALL: [(Format, usize); 3] = [(OLD, 0), (NEW, 1), (RENUMBERED, 2)];
+    const CALL_BY_SP: [u16; 3] = [0x05, 0x205, 0x203];
+    const SAVED: [u16; 3] = [0x105, 0x305, 0x303];
+    /// RBP lies below the caller's stack pointer.
+    const BP_SAVED: [u16; 3] = [0x10, 0x10, 0x80];
 
     #[test]
-    fn a_call_is_unwound_by_the_entry_that_covers_it_in_both_formats() {
-        for (format, ordinal) in [(OLD, 0), (NEW, 1)] {
-            let entries = [(0, 8, 0, CALL_BY_SP[ordinal]), (4, 24, -16, CALL_BY_SP[ordinal] | 0x10)];
+    fn a_call_is_unwound_by_the_entry_that_covers_it_in_every_format() {
+        for (format, ordinal) in ALL {
+            let by_sp = CALL_BY_SP[ordinal];
+            let entries = [(0, 8, 0, by_sp), (4, 24, -16, by_sp | BP_SAVED[ordinal])];
             let (orc, memory) = bench(format, &entries);
             let (Unwound::Caller(first), false) = orc.unwind(CODE + 3, None, &registers(), &memory) else {
                 panic!()
@@ -269,17 +303,18 @@ mod tests {
 
     #[test]
     fn the_format_shows_in_what_most_entries_are() {
-        for (format, ordinal) in [(OLD, 0), (NEW, 1)] {
+        for (format, ordinal) in ALL {
             let entries =
                 [(0, 8, 0, CALL_BY_SP[ordinal]), (4, 24, 0, CALL_BY_SP[ordinal]), (8, 16, 0, SAVED[ordinal])];
             let (orc, memory) = bench(format, &entries);
-            assert_eq!(Format::by_most(orc.kernel, &memory), format);
+            let is_renumbered = Format::is_renumbered(orc.kernel, &memory);
+            assert_eq!(Format { is_renumbered, ..Format::by_most(orc.kernel, &memory) }, format);
         }
     }
 
     #[test]
     fn saved_registers_are_read_whole() {
-        for (format, ordinal) in [(OLD, 0), (NEW, 1)] {
+        for (format, ordinal) in ALL {
             let (orc, memory) = bench(format, &[(0, 16, 0, SAVED[ordinal])]);
             let (Unwound::Caller(caller), true) = orc.unwind(CODE, None, &registers(), &memory) else {
                 panic!()

@@ -51,7 +51,7 @@ const SESSION: [(&str, &[&str]); 19] = [
     ),
     ("bt 3", &["#0 ", "tick_do_update_jiffies64", "at kernel/time/tick-sched.c:", "tick_sched_do_timer"]),
     ("delete", &[]),
-    ("reverse-stepi", &["kernel/time/tick-sched.c"]),
+    ("reverse-stepi", &["jiffies_64"]),
     ("reverse-next", &[]),
     ("next", &[]),
     ("info registers rip cr3 efer", &["rip ", "<tick_", "cr3 ", "efer "]),
