@@ -74,7 +74,7 @@ pub struct GdbPort {
 }
 
 impl GdbPort {
-    /// Listens at `HOST:PORT`, or at a Unix socket if there is a slash in the address, and says where. From the call of
+    /// Listens at `HOST:PORT`, where this host's own address is meant without HOST, or at a Unix socket if there is a slash in the address, and says where. From the call of
     /// [`GdbPort::tell`] on, `arrived` is called whenever a gdb has connected.
     ///
     /// # Errors
@@ -86,6 +86,8 @@ impl GdbPort {
                 address.to_owned(),
             )
         } else {
+            let address =
+                &if address.starts_with(':') { format!("localhost{address}") } else { address.to_owned() };
             let listener = TcpListener::bind(address).with_context(|| format!("{option} {address}"))?;
             let address = listener.local_addr()?.to_string();
             (Listener::Tcp(listener), address)

@@ -286,10 +286,6 @@ pub struct LaterArgs {
     pub network: Vec<String>,
     #[arg(short = 'i', value_name = "FILE", hide = true, action = ArgAction::Append)]
     pub memory_image: Vec<PathBuf>,
-    #[arg(long, value_name = "ADDR", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "")]
-    pub gdb: Option<String>,
-    #[arg(long, value_name = "EVENT", hide = true, action = ArgAction::Append)]
-    pub stop_at: Vec<String>,
 }
 
 /// A boot protocol.

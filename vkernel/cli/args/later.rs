@@ -42,9 +42,8 @@ pub fn refuse_options(options: &LaterArgs) -> anyhow::Result<()> {
 
 /// The first of them, and what to do until it is built.
 fn asked_for(options: &LaterArgs) -> Option<(&'static str, &'static str)> {
-    let LaterArgs { disk, cow_disk, cdrom, network, memory_image, gdb, stop_at } = options;
+    let LaterArgs { disk, cow_disk, cdrom, network, memory_image } = options;
     let initrd = ": put the files into an initrd (--initrd DIR)";
-    let recorded = ": the boot is recorded all the same, so nothing is lost until it is";
     let known = [
         (!disk.is_empty(), "-r (disk)", initrd),
         (!cow_disk.is_empty(), "-R (copy-on-write disk)", initrd),
@@ -55,8 +54,6 @@ fn asked_for(options: &LaterArgs) -> Option<(&'static str, &'static str)> {
             "-i (memory image file)",
             ": leave it out, -m alone gives the guest its memory",
         ),
-        (gdb.is_some(), "--gdb", recorded),
-        (!stop_at.is_empty(), "--stop-at", recorded),
     ];
     known.into_iter().find(|(given, ..)| *given).map(|(_, option, instead)| (option, instead))
 }

@@ -75,15 +75,11 @@ impl GdbConfig {
     /// # Errors
     /// When there is no such trace, or the place is none.
     pub fn open(arguments: GdbArgs) -> Result<GdbConfig> {
-        let listen = arguments.listen.map(|address| match address.strip_prefix(':') {
-            Some(port) => format!("localhost:{port}"),
-            None => address,
-        });
         Ok(GdbConfig {
             at: place(arguments.at.as_deref())?,
             replay: open_replay(arguments.replay)?,
             gdb: arguments.gdb,
-            listen,
+            listen: arguments.listen,
             launch_json: arguments.launch_json,
             arguments: arguments.arguments,
         })
