@@ -64,7 +64,7 @@ fn an_input_that_the_machine_cannot_take_is_refused() {
         Input::Frame { nic: 0, bytes: vec![0; 60] },
         Input::DiskStatus(DiskStatus { disk: 0, request: 0, errno: 5 }),
         Input::Operator(Operator::WriteRegister { vcpu: 2, register: 0, value: 0 }),
-        Input::Operator(Operator::WriteRegister { vcpu: 0, register: 17, value: 0 }),
+        Input::Operator(Operator::WriteRegister { vcpu: 0, register: 18, value: 0 }),
         Input::Operator(Operator::WriteMemory { paddr: u64::MAX, bytes: vec![0; 2] }),
     ];
     for (number, input) in inputs.into_iter().enumerate() {

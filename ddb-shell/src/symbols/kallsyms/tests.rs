@@ -125,19 +125,23 @@ fn encode(symbols: &[(String, u64)], layout: Layout, absolute_percpu: bool) -> V
     }
     image.part([0xc5; 100]);
     if layout == Layout::From7 {
-        // The variable that says how far the kernel was moved, and a task that is its own parent and leader.
-        let place = |name: &str| {
-            let (_, address) = symbols.iter().find(|(own, _)| own == name).expect("one of them");
-            (address - BASE + BASE_PLACE) as usize
-        };
-        image.bytes.resize(place("Dinit_task") + 4096, 0);
-        let moved = BASE_PLACE.wrapping_sub(BASE).wrapping_add(0xffff_ffff_8000_0000);
-        let mut put = |at: usize, value: u64| image.bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
-        put(place("Dphys_base"), moved);
-        put(place("Dinit_task") + 1000, BASE + 0x20_0000);
-        put(place("Dinit_task") + 1016, BASE + 0x20_0000);
+        put_variables(&mut image.bytes, symbols);
     }
     image.bytes
+}
+
+/// The variable that says how far the kernel was moved, and a task that is its own parent and leader.
+fn put_variables(bytes: &mut Vec<u8>, symbols: &[(String, u64)]) {
+    let place = |name: &str| {
+        let (_, address) = symbols.iter().find(|(own, _)| own == name).expect("one of them");
+        (address - BASE + BASE_PLACE) as usize
+    };
+    bytes.resize(place("Dinit_task") + 4096, 0);
+    let moved = BASE_PLACE.wrapping_sub(BASE).wrapping_add(0xffff_ffff_8000_0000);
+    let mut put = |at: usize, value: u64| bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    put(place("Dphys_base"), moved);
+    put(place("Dinit_task") + 1000, BASE + 0x20_0000);
+    put(place("Dinit_task") + 1016, BASE + 0x20_0000);
 }
 
 /// 700 functions of 32 bytes, data behind them, and a name that needs a length of two bytes.
