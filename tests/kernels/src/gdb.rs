@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Commands of gdb, and texts that must follow each other in what it prints.
-const SESSION: [(&str, &[&str]); 19] = [
+const SESSION: [(&str, &[&str]); 18] = [
     (
         "bt 9",
         &[
@@ -29,7 +29,6 @@ const SESSION: [(&str, &[&str]); 19] = [
         ],
     ),
     ("info threads", &["* ", "(vCPU ", ", sh (pid 1))", "panic (fmt="]),
-    ("list", &["void panic(const char *fmt, ...)"]),
     (
         "reverse-finish",
         &["sysrq_handle_crash (key=", "at drivers/tty/sysrq.c:", "panic(\"sysrq triggered crash\\n\");"],
