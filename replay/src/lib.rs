@@ -8,7 +8,6 @@
 //! Knows nothing of terminals, files' names or command lines.
 #![forbid(unsafe_code)]
 
-mod branch;
 mod divergence;
 mod inspect;
 mod live;
@@ -20,14 +19,13 @@ mod silence;
 mod timeline;
 mod watch;
 
-pub use branch::{Branch, copy_events};
 pub use divergence::{Divergence, Evidence};
 pub use inspect::{Inspector, Reporter};
 pub use live::{Advance, Clock, Limit, Live, LiveOptions, Outcome};
 pub use narrow::{Narrowed, narrow};
 pub use player::{Checkpoint, PlayError, Player, Progress};
 pub use timeline::{
-    Arrival, Budget, CheckpointCost, Condition, ConsoleLog, Hit, Hits, ProgressReport, Query, Timeline,
-    settled,
+    Arrival, Branch, Budget, CheckpointCost, Condition, ConsoleLog, Hit, Hits, ProgressReport, Query,
+    Timeline, copy_events, settled,
 };
 pub use watch::{FailOn, Failure, Pattern, Watch};

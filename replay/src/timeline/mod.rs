@@ -9,6 +9,7 @@
 //! happened: timers, inputs, the choice of the vCPU. Steps end there, so that what is shown next is what
 //! executes next.
 
+mod branch;
 mod checkpoints;
 mod console;
 mod search;
@@ -16,6 +17,7 @@ mod shelf;
 
 use crate::player::{PlayError, Player, Progress};
 use boundary::{Icount, Mark, Media, Output};
+pub use branch::{Branch, copy_events};
 use checkpoints::Checkpoints;
 pub use checkpoints::{Budget, CheckpointCost};
 pub use console::ConsoleLog;
@@ -57,10 +59,10 @@ pub struct ProgressReport {
 
 /// A recording with a cursor that moves both ways.
 pub struct Timeline<'a> {
-    pub(crate) player: Player<'a>,
-    pub(crate) reader: TraceReader,
-    pub(crate) media: &'a dyn Media,
-    pub(crate) engine: EngineKind,
+    player: Player<'a>,
+    reader: TraceReader,
+    media: &'a dyn Media,
+    engine: EngineKind,
     interrupt: Interrupt,
     checkpoints: Checkpoints,
     console: ConsoleLog,

@@ -2,8 +2,8 @@
 //!
 //! What happened before is copied, so that the new recording stands alone: it begins at power-on and replays like any.
 
+use super::Timeline;
 use crate::player::PlayError;
-use crate::timeline::Timeline;
 use boundary::Mark;
 use machine::Machine;
 use recorder::{ConsoleState, TraceError, TraceReader, TraceWriter};
