@@ -170,13 +170,17 @@ impl Store {
                 other => StoreError::Trace(other),
             })
         })?;
-        match self.keep(images) {
-            Ok(()) => Ok((name, writer)),
-            Err(error) => {
-                self.delete(&name)?;
-                Err(error)
-            }
+        self.keep_for(&name, images)?;
+        Ok((name, writer))
+    }
+
+    /// Puts the images of a recording that has begun again, should they have been swept away; without them it is none.
+    fn keep_for(&self, name: &str, images: &ImageSet) -> Result<(), StoreError> {
+        let kept = self.keep(images);
+        if kept.is_err() {
+            self.delete(name)?;
         }
+        kept
     }
 
     /// Begins a recording of this name, and keeps its images.
@@ -202,13 +206,8 @@ impl Store {
             }
             other => StoreError::Trace(other),
         })?;
-        match self.keep(images) {
-            Ok(()) => Ok(writer),
-            Err(error) => {
-                self.delete(name)?;
-                Err(error)
-            }
-        }
+        self.keep_for(name, images)?;
+        Ok(writer)
     }
 
     /// Begins a recording in a file that the user named (`--trace FILE`), replacing a trace that is there. The images
