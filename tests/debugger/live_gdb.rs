@@ -2,16 +2,22 @@
 
 use crate::support::program::{Ran, Sandbox};
 use harness::guests;
+use std::path::Path;
 
-/// Boots the demonstration kernel with `options`, gdb's socket being `$SOCKET`; runs `then` in a shell beside it, which finds
-/// the guest's number in `$guest` and the kernel's file in `$KERNEL`; and prints all that was said.
+/// Boots the demonstration kernel with `options` beside `then`.
 fn beside_a_guest(sandbox: &Sandbox, options: &str, then: &str) -> Ran {
-    let (kernel, socket) = (guests::built("demo"), sandbox.file("gdb socket"));
+    beside(sandbox, &guests::built("demo"), options, then)
+}
+
+/// Boots `kernel` with `options`, gdb's socket being `$SOCKET`; runs `then` in a shell beside it, which finds the guest's number
+/// in `$guest` and the kernel's file in `$KERNEL`; and prints all that was said.
+fn beside(sandbox: &Sandbox, kernel: &Path, options: &str, then: &str) -> Ran {
+    let socket = sandbox.file("gdb socket");
     let ran = sandbox.script(&format!(
         "exec 2>&1\n\
          KERNEL='{}' SOCKET='{}'\n\
-         \"$VKERNEL\" boot --clock virtual --gdb=\"$SOCKET\" {options} demo: </dev/null >console 2>said & guest=$!\n\
-         while [ ! -S \"$SOCKET\" ]; do sleep 0.02; done\n\
+         \"$VKERNEL\" boot --clock virtual --gdb=\"$SOCKET\" {options} \"$KERNEL\" </dev/null >console 2>said & guest=$!\n\
+         while ! grep -q 'target remote' said && kill -0 $guest; do sleep 0.02; done\n\
          {then}\n\
          wait $guest; echo \"status $?\"; cat said",
         kernel.display(),
@@ -113,6 +119,17 @@ fn a_guest_that_is_not_to_be_written_to_is_not() {
         &format!("{session}; {}", gdb(&sandbox, "end", "kill\n")),
     );
     super::expect_in_order(&ran, &["Cannot access memory at address"]);
+}
+
+#[test]
+fn a_function_that_ran_before_its_name_was_known_is_stopped_at() {
+    let sandbox = Sandbox::new();
+    let commands = "monitor trace ,1\nmonitor continue @+10\nmonitor when\nkill\n";
+    // Debian's kernel has no symbols but those that it unpacks.
+    let session = gdb(&sandbox, "session", commands).replace("-ex \"symbol-file $KERNEL\" ", "");
+    let options = "--initrd none --stop-at x86_64_start_kernel";
+    let ran = beside(&sandbox, &guests::debian().kernel, options, &session);
+    super::expect_in_order(&ran, &["#0 x86_64_start_kernel+0x0/", "% of @", "killed]", "status 0"]);
 }
 
 #[test]

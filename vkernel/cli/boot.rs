@@ -139,12 +139,14 @@ fn live_options(config: &BootConfig, clock: Clock, has_terminal: bool, interrupt
 fn door<'c>(config: &'c BootConfig, host: &Host) -> Result<Door<'c>> {
     let has_terminal = host.has_terminal();
     let gdb = config.gdb.as_deref();
-    let port = gdb.map(|address| GdbPort::open("--gdb", address, host::ask_for_debugger)).transpose()?;
     let stop_at = config.stop_at.as_deref();
-    if stop_at.is_some() && port.is_none() && !has_terminal {
+    if let (Some(address), Some(_)) = (gdb, stop_at) {
+        GdbPort::check("--gdb", address)?;
+    }
+    if stop_at.is_some() && gdb.is_none() && !has_terminal {
         return Err(usage("--stop-at needs a terminal for the prompt, or --gdb"));
     }
-    Ok(Door { port, stop_at, has_terminal })
+    Ok(Door { gdb, stop_at, has_terminal })
 }
 
 /// What the user may not know: a limit that was not asked for, and what a good run under the virtual clock is worth.

@@ -19,7 +19,10 @@ use ddb_shell::opening_place;
 use ddb_shell::report::Scene;
 use host::{Host, HostOptions};
 use machine::{EngineKind, Interrupt};
-use recorder::{CacheIdentity, CheckpointFile, Ending, FailureKind, ImageSet, TraceReader, cache_directory};
+use recorder::{
+    CacheIdentity, CheckpointFile, Ending, FailureKind, ImageSet, Meta, StoreError, TraceReader,
+    cache_directory,
+};
 use replay::{Budget, Outcome, ProgressReport, Timeline};
 use std::cell::RefCell;
 use std::fs::OpenOptions;
@@ -102,7 +105,12 @@ pub fn open_session<'r>(
 fn keeper<'r>(power_on: &'r PowerOn, images: &'r ImageSet) -> Keeper<'r> {
     Box::new(move |name| {
         let store = crate::config::store().map_err(|error| format!("{error:#}"))?;
-        store.record_as(name, power_on, &meta(), images).map_err(|error| error.to_string())
+        let said = |error: StoreError| error.to_string();
+        let executable = store.executable(Path::new(SELF)).map_err(said)?;
+        let meta = Meta { executable: Some(executable.id), ..meta() };
+        let writer = store.record_as(name, power_on, &meta, images).map_err(said)?;
+        store.keep_executable(&executable).map_err(said)?;
+        Ok(writer)
     })
 }
 
@@ -129,7 +137,7 @@ pub struct Debuggee<'s> {
 /// Who may come to a live guest, and when it stops for them by itself.
 pub struct Door<'c> {
     /// Where gdb connects.
-    pub port: Option<GdbPort>,
+    pub gdb: Option<&'c str>,
     /// The event of `--stop-at`.
     pub stop_at: Option<&'c str>,
     /// Whether there is somebody at a terminal.
@@ -137,14 +145,19 @@ pub struct Door<'c> {
 }
 
 impl Door<'_> {
-    /// A gdb that has connected and is not served yet. That it asks for the debugger is done with by that.
-    fn arrived(&self) -> Result<Option<Connection>> {
-        let gdb = self.port.as_ref().map_or(Ok(None), |port| port.wait(Duration::ZERO))?;
-        if gdb.is_some() {
-            host::is_asked();
-        }
-        Ok(gdb)
+    /// From now on gdb can connect: not before it will be answered, for it does not wait long.
+    fn open(&self) -> Result<Option<GdbPort>> {
+        self.gdb.map(|address| GdbPort::open("--gdb", address, host::ask_for_debugger)).transpose()
     }
+}
+
+/// A gdb that has connected and is not served yet. That it asks for the debugger is done with by that.
+fn arrived(port: Option<&GdbPort>) -> Result<Option<Connection>> {
+    let gdb = port.map_or(Ok(None), |port| port.wait(Duration::ZERO))?;
+    if gdb.is_some() {
+        host::take_asked();
+    }
+    Ok(gdb)
 }
 
 /// Runs a live guest to its end, with the prompt or gdb whenever somebody asks for it.
@@ -157,70 +170,79 @@ pub fn run_live(
     door: &Door<'_>,
     judge: impl FnOnce(&Ending) -> u8,
 ) -> Result<Outcome> {
-    let mut goes_on = match door.stop_at {
-        Some(event) => visit(&mut target, debuggee, door, None, Some(event))?,
-        None => true,
-    };
-    // On the way to the event it would have been a reason to stop.
-    if let Some(port) = &door.port {
-        port.tell();
+    let mut port = None;
+    let mut goes_on = true;
+    match door.stop_at {
+        Some(event) => goes_on = stop_at(&mut target, debuggee, door, &mut port, event)?,
+        None => port = door.open()?,
     }
     while goes_on {
-        let mut gdb = door.arrived()?;
+        let mut gdb = arrived(port.as_ref())?;
         if gdb.is_none() {
             if !target.run_freely() {
                 break;
             }
-            gdb = door.arrived()?;
+            gdb = arrived(port.as_ref())?;
         }
-        goes_on = visit(&mut target, debuggee, door, gdb, None)?;
+        goes_on = if gdb.is_none() && !door.has_terminal {
+            // SIGQUIT.
+            target.live_mut().report();
+            true
+        } else {
+            visit(&mut session(&mut target, debuggee), gdb, &Why::Done)?
+        };
     }
     Ok(target.into_live().finish(judge))
 }
 
-/// Lets in who has come: gdb, or whoever is at the terminal. Whether the guest is to go on afterwards.
-fn visit(
+/// Lets a guest run to an event, opens the door, and waits for gdb if that is to come. Whether the guest is to go on
+/// afterwards.
+fn stop_at(
     target: &mut LiveTarget<'_>,
     debuggee: &Debuggee<'_>,
     door: &Door<'_>,
-    mut gdb: Option<Connection>,
-    event: Option<&str>,
+    port: &mut Option<GdbPort>,
+    event: &str,
 ) -> Result<bool> {
-    if event.is_none() && gdb.is_none() && !door.has_terminal {
-        // SIGQUIT.
-        target.live_mut().report();
+    let mut ddb = session(target, debuggee);
+    let why = ddb.run_to_event(event).map_err(|error| usage(format!("--stop-at {event}: {error}")))?;
+    if why == Why::End {
+        say::line(&format!("--stop-at {event}: the guest has ended before that"));
         return Ok(true);
     }
+    *port = door.open()?;
+    let mut gdb = None;
+    if let Some(port) = port {
+        let place = place::shown(ddb.debugger.now());
+        say::line(&format!("the guest stands at {place} and waits for gdb at {}", port.address()));
+        while gdb.is_none() && !debuggee.interrupt.is_raised() {
+            gdb = port.wait(Duration::from_millis(50))?;
+        }
+        host::take_asked();
+    }
+    if gdb.is_none() && !door.has_terminal {
+        // A signal, which the guest's end of the world will tell of.
+        return Ok(true);
+    }
+    visit(&mut ddb, gdb, &why)
+}
+
+/// A session on a live guest.
+fn session<'t>(target: &'t mut LiveTarget<'_>, debuggee: &'t Debuggee<'_>) -> Ddb<'t> {
     let inspector = debuggee.symbols.guest_inspector(debuggee.power_on.boot.protocol, false);
     let interrupt = debuggee.interrupt.clone();
     let target = Diverting::new(Box::new(target), debuggee.images, debuggee.engine, interrupt.clone());
-    let mut debugger = Debugger::new(Box::new(target), inspector, None, interrupt.clone());
+    let mut debugger = Debugger::new(Box::new(target), inspector, None, interrupt);
     debugger.keeper = Some(keeper(debuggee.power_on, debuggee.images));
     debugger.target.on_progress(progress());
-    let mut ddb = Ddb::new(debugger);
-    let mut why = Why::Done;
-    if let Some(event) = event {
-        why = ddb.run_to_event(event).map_err(|error| usage(format!("--stop-at {event}: {error}")))?;
-        if why == Why::End {
-            say::line(&format!("--stop-at {event}: the guest has ended before that"));
-            return Ok(true);
-        }
-        if let Some(port) = &door.port {
-            let place = place::shown(ddb.debugger.now());
-            say::line(&format!("the guest stands at {place} and waits for gdb at {}", port.address()));
-            while gdb.is_none() && !interrupt.is_raised() {
-                gdb = door.arrived()?;
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        }
-    }
+    Ddb::new(debugger)
+}
+
+/// Lets in who has come: gdb, or whoever is at the terminal. Whether the guest is to go on afterwards.
+fn visit(ddb: &mut Ddb<'_>, gdb: Option<Connection>, why: &Why) -> Result<bool> {
     match gdb {
-        Some(gdb) => Ok(serve(gdb, &mut ddb)),
-        None if door.has_terminal => {
-            let mut face = face()?;
-            Ok(prompt(&mut ddb, face.as_mut(), &why, &[]) != Left::Quit)
-        }
-        None => Ok(true),
+        Some(gdb) => Ok(serve(gdb, ddb)),
+        None => Ok(prompt(ddb, face()?.as_mut(), why, &[]) != Left::Quit),
     }
 }
 
@@ -238,7 +260,7 @@ fn serve(gdb: Connection, ddb: &mut Ddb<'_>) -> bool {
     );
     // What it asked for last, with the end of the connection, is for nobody.
     *is_there.lock().expect("nobody panics with it") = false;
-    host::is_asked();
+    host::take_asked();
     match served {
         Ok(ended) => ended != Ended::Killed,
         Err(error) => {

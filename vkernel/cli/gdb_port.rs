@@ -69,52 +69,46 @@ impl Listener {
 pub struct GdbPort {
     address: String,
     arrived: Receiver<Connection>,
-    /// Whether an arrival is told. Held meanwhile.
-    tells: Arc<Mutex<bool>>,
+    /// Held while an arrival is told.
+    telling: Arc<Mutex<()>>,
 }
 
 impl GdbPort {
-    /// Listens at `HOST:PORT`, where this host's own address is meant without HOST, or at a Unix socket if there is a slash in the address, and says where. From the call of
-    /// [`GdbPort::tell`] on, `arrived` is called whenever a gdb has connected.
+    /// Whether an address can be listened at, for one that will be only later.
+    ///
+    /// # Errors
+    /// The host refuses the address.
+    pub fn check(option: &str, address: &str) -> Result<()> {
+        forget(&bind(option, address)?.1);
+        Ok(())
+    }
+
+    /// Listens at `HOST:PORT`, where this host's own address is meant without HOST, or at a Unix socket if there is a slash
+    /// in the address, and says where. `arrived` is called whenever a gdb has connected.
     ///
     /// # Errors
     /// The host refuses the address.
     pub fn open(option: &str, address: &str, arrived: impl Fn() + Send + 'static) -> Result<GdbPort> {
-        let (listener, address) = if address.contains('/') {
-            (
-                Listener::Unix(at_path(Path::new(address)).with_context(|| format!("{option} {address}"))?),
-                address.to_owned(),
-            )
-        } else {
-            let address =
-                &if address.starts_with(':') { format!("localhost{address}") } else { address.to_owned() };
-            let listener = TcpListener::bind(address).with_context(|| format!("{option} {address}"))?;
-            let address = listener.local_addr()?.to_string();
-            (Listener::Tcp(listener), address)
-        };
+        let (listener, address) = bind(option, address)?;
         say::line(&format!("gdb: target remote {address}"));
         let (sender, receiver) = channel();
-        let tells = Arc::new(Mutex::new(false));
-        let is_told = Arc::clone(&tells);
+        let telling = Arc::new(Mutex::new(()));
+        let told = Arc::clone(&telling);
         std::thread::spawn(move || {
             loop {
                 // One that has gone before it was let in is no reason to let in nobody else.
-                let Ok(connection) = listener.accept() else { continue };
-                let is_told = is_told.lock().expect("nobody panics with it");
+                let Ok(connection) = listener.accept() else {
+                    std::thread::sleep(Duration::from_millis(20));
+                    continue;
+                };
+                let _told = told.lock();
                 if sender.send(connection).is_err() {
                     return;
                 }
-                if *is_told {
-                    arrived();
-                }
+                arrived();
             }
         });
-        Ok(GdbPort { address, arrived: receiver, tells })
-    }
-
-    /// From now on arrivals are told.
-    pub fn tell(&self) {
-        *self.tells.lock().expect("nobody panics with it") = true;
+        Ok(GdbPort { address, arrived: receiver, telling })
     }
 
     /// Where it listens.
@@ -130,7 +124,7 @@ impl GdbPort {
     pub fn wait(&self, wait: Duration) -> Result<Option<Connection>> {
         match self.arrived.recv_timeout(wait) {
             Ok(connection) => {
-                let _told = self.tells.lock().expect("nobody panics with it");
+                let _told = self.telling.lock();
                 Ok(Some(connection))
             }
             Err(RecvTimeoutError::Timeout) => Ok(None),
@@ -138,6 +132,33 @@ impl GdbPort {
                 anyhow::bail!("nobody can connect to {} any more", self.address)
             }
         }
+    }
+}
+
+impl Drop for GdbPort {
+    fn drop(&mut self) {
+        forget(&self.address);
+    }
+}
+
+/// A listener at an address, and how that is called.
+fn bind(option: &str, address: &str) -> Result<(Listener, String)> {
+    let context = || format!("{option} {address}");
+    if address.contains('/') {
+        let listener = at_path(Path::new(address)).with_context(context)?;
+        return Ok((Listener::Unix(listener), address.to_owned()));
+    }
+    let of_this_host = if address.starts_with(':') { "localhost" } else { "" };
+    let listener = TcpListener::bind(format!("{of_this_host}{address}")).with_context(context)?;
+    let address = listener.local_addr()?.to_string();
+    Ok((Listener::Tcp(listener), address))
+}
+
+/// Leaves no socket in the file system.
+fn forget(address: &str) {
+    if address.contains('/') {
+        // Somebody else may have removed it.
+        let _ = std::fs::remove_file(address);
     }
 }
 

@@ -28,4 +28,4 @@ mod live_tests;
 pub use error::HostError;
 pub use keyboard::read_key;
 pub use live::{Host, HostOptions};
-pub use signal::{ask_for_debugger, is_asked, number as signal_number};
+pub use signal::{ask_for_debugger, number as signal_number, take_asked};

@@ -7,7 +7,7 @@
 use crate::clock::Clock;
 use crate::console::{ConsoleInput, ConsoleOutput, OutputEnded};
 use crate::error::HostError;
-use crate::signal::{Counts, Signals, is_asked};
+use crate::signal::{Counts, Signals, take_asked};
 use crate::terminal::{Terminal, WindowSize};
 use boundary::{Arrival, Input, Output, World};
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -237,7 +237,7 @@ impl World for Host {
         let wait = self.shutdown_grace_left().map_or(wait, |left| left.min(wait));
         self.wait(if arrivals.is_empty() { wait } else { Duration::ZERO });
         self.collect(&mut arrivals);
-        if is_asked() {
+        if take_asked() {
             arrivals.push(Arrival::Report);
         }
         arrivals

@@ -184,8 +184,8 @@ pub fn ask_for_debugger() {
     wake_up();
 }
 
-/// Whether somebody has asked since the last call.
-pub fn is_asked() -> bool {
+/// Whether somebody has asked; not any more after this.
+pub fn take_asked() -> bool {
     ASKED.swap(false, Ordering::AcqRel)
 }
 
