@@ -171,6 +171,22 @@ impl<T: Target + ?Sized> Target for &mut T {
     fn on_progress(&mut self, tell: Tell) {
         (**self).on_progress(tell);
     }
+
+    fn divert(&mut self) -> Result<(), TargetError> {
+        (**self).divert()
+    }
+
+    fn diversion(&self) -> Option<(usize, Mark)> {
+        (**self).diversion()
+    }
+
+    fn drop_diversion(&mut self) -> bool {
+        (**self).drop_diversion()
+    }
+
+    fn keep_diversion(&mut self, writer: TraceWriter) -> Result<(), TargetError> {
+        (**self).keep_diversion(writer)
+    }
 }
 
 /// The ways that lead back.

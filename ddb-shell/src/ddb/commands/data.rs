@@ -1,7 +1,7 @@
 //! Data of Linux in the shapes that it comes in: lists, and variables with a copy for each processor.
 
 use super::super::lexer::Token;
-use super::super::{CommandError, Ddb};
+use super::super::{CommandError, Ddb, INTERRUPTED};
 use super::{Command, Group, Repeats};
 use crate::expression::PrintStyle;
 use std::fmt::Write as _;
@@ -37,7 +37,7 @@ pub const LIST: Command = Command {
             };
             let _ = writeln!(ddb.out, "{entry:#x} {text}");
             if ddb.debugger.interrupt.is_raised() {
-                return Err(CommandError::said("Interrupted."));
+                return Err(CommandError::said(INTERRUPTED));
             }
         }
         Ok(())
