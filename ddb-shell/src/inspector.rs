@@ -6,7 +6,7 @@ use crate::fault::Fault;
 use crate::kernel::{KernelIdentity, kernel_identity, kernel_memory, printk};
 use crate::memory::VcpuMemory;
 use crate::report::{Scene, failing_vcpu};
-use crate::symbols::{Function, LineInfo, OtherBuild, Symbols};
+use crate::symbols::{Function, LineInfo, ModuleFiles, OtherBuild, Symbols};
 use boundary::Mark;
 use machine::Machine;
 use machine::cpu::state::{Activity, Mode, RDI, Vcpu};
@@ -14,6 +14,7 @@ use recorder::FailureKind;
 use replay::{Inspector, Reporter};
 use std::collections::VecDeque;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// The functions at whose start a failure is known: for Linux (kernel/panic.c, arch/x86/kernel/dumpstack.c) and for
 /// whoever else calls his `panic`.
@@ -40,6 +41,8 @@ pub struct GuestInspector<'a> {
     is_linux: bool,
     /// Finds separate debug information of a kernel.
     debug_files: Option<Box<FindDebugFiles<'a>>>,
+    /// Where the debug information of modules comes from.
+    module_files: Option<Arc<ModuleFiles>>,
     /// Why that of the image was not used.
     refused: Option<OtherBuild>,
     symbols: Symbols<'a>,
@@ -63,6 +66,7 @@ impl<'a> GuestInspector<'a> {
             stops_at_warnings,
             is_linux,
             debug_files: None,
+            module_files: None,
             refused: None,
             symbols: Symbols::none(),
             console: VecDeque::new(),
@@ -80,6 +84,12 @@ impl<'a> GuestInspector<'a> {
         find: impl Fn(&KernelIdentity) -> Vec<Symbols<'a>> + 'a,
     ) -> GuestInspector<'a> {
         GuestInspector { debug_files: Some(Box::new(find)), ..self }
+    }
+
+    /// The same, with the debug information of a Linux's modules.
+    #[must_use]
+    pub fn with_module_files(self, files: Arc<ModuleFiles>) -> GuestInspector<'a> {
+        GuestInspector { module_files: Some(files), ..self }
     }
 
     /// Why debug information that was given or found is not used.
@@ -114,6 +124,9 @@ impl<'a> GuestInspector<'a> {
         // A kernel that its decompressor has not moved yet has its tables in memory, with addresses of nowhere.
         let is_usable = !self.is_linux || is_in_place(machine, &found);
         self.symbols = if is_usable { found } else { Symbols::none() };
+        if let Some(files) = &self.module_files {
+            self.symbols.set_module_files(Arc::clone(files));
+        }
     }
 
     /// Symbols with debug information for a kernel that `running` has the names of only.

@@ -4,8 +4,8 @@ use crate::boot::{SELF, engine, meta};
 use crate::config::{BootConfig, DdbConfig, ReplayConfig};
 use crate::exit::{ExitStatus, usage};
 use crate::gdb_port::{Connection, GdbPort};
-use crate::report::SymbolSource;
 use crate::say;
+use crate::symbols::SymbolSource;
 use anyhow::{Context, Result};
 use boundary::{Arrival, Mark, PowerOn, World};
 use ddb_shell::ddb::{Answer, Ddb, Face, Left, LineEditor, PlainLines, Words, prompt};
@@ -40,7 +40,7 @@ const CACHE_LIMIT_BYTES: u64 = 1 << 30;
 /// # Errors
 /// A trace that cannot be read, or a divergence on the way to where it is opened.
 pub fn run(config: &DdbConfig) -> Result<ExitStatus> {
-    let symbols = SymbolSource::open(&config.replay.symbols, &config.replay.kernel())?;
+    let symbols = SymbolSource::open(&config.replay.all_symbols(), &config.replay.kernel())?;
     let interrupt = Interrupt::default();
     let options = HostOptions { inputs: false, interrupt: Some(interrupt.flag()), ..HostOptions::default() };
     let mut host = Host::open(options)?;
@@ -276,7 +276,7 @@ fn serve(gdb: Connection, ddb: &mut Ddb<'_>) -> bool {
 /// As [`run`].
 pub fn open_at_failure(trace: &Path, images: ImageSet, config: &BootConfig) -> Result<()> {
     let reader = TraceReader::open(trace)?;
-    let replay = ReplayConfig { reader, images, engine: config.engine, symbols: config.symbols.clone() };
+    let replay = ReplayConfig::new(reader, images, config.engine, config.symbols.clone())?;
     run(&DdbConfig { replay, at: None, commands: Vec::new() })?;
     Ok(())
 }

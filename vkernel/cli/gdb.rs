@@ -4,8 +4,8 @@ use crate::config::GdbConfig;
 use crate::ddb::open_session;
 use crate::exit::ExitStatus;
 use crate::gdb_port::{Connection, GdbPort};
-use crate::report::SymbolSource;
 use crate::say;
+use crate::symbols::SymbolSource;
 use anyhow::{Context, Result};
 use ddb_shell::ddb::Ddb;
 use ddb_shell::gdb::Ended;
@@ -27,7 +27,7 @@ pub fn run(config: &GdbConfig) -> Result<ExitStatus> {
         return Ok(ExitStatus::Good);
     }
     let replay = &config.replay;
-    let symbols = SymbolSource::open(&replay.symbols, &replay.kernel())?;
+    let symbols = SymbolSource::open(&replay.all_symbols(), &replay.kernel())?;
     let interrupt = Interrupt::default();
     let options = HostOptions { inputs: false, interrupt: Some(interrupt.flag()), ..HostOptions::default() };
     // Only for its signals: ^C at gdb's terminal reaches this process too, and is gdb's business.

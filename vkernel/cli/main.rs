@@ -21,6 +21,7 @@ mod report;
 mod result;
 mod rm;
 mod say;
+mod symbols;
 #[cfg(test)]
 mod testing;
 mod text;

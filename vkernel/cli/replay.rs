@@ -3,8 +3,9 @@
 use crate::boot::engine;
 use crate::config::{ReplayConfig, VerifyConfig};
 use crate::exit::{ExitStatus, Refused};
-use crate::report::{self, Failed, Inspected, SymbolSource};
+use crate::report::{self, Failed, Inspected};
 use crate::say;
+use crate::symbols::SymbolSource;
 use anyhow::Result;
 use boundary::{Arrival, Mark, Output, World};
 use ddb_shell::{Fault, fault};
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 /// # Errors
 /// A trace that cannot be read, or a divergence.
 pub fn run(config: ReplayConfig) -> Result<ExitStatus> {
-    let symbols = SymbolSource::open(&config.symbols, &config.kernel())?;
+    let symbols = SymbolSource::open(&config.all_symbols(), &config.kernel())?;
     let inspected = symbols.inspector(config.reader.power_on().boot.protocol, false);
     let failed_at = match config.reader.ending().map(|end| &end.ending) {
         Some(Ending::Failure { place, kind, .. }) => Some((*place, *kind)),
@@ -63,7 +64,7 @@ pub fn run(config: ReplayConfig) -> Result<ExitStatus> {
 /// As [`run`].
 pub fn verify(config: VerifyConfig) -> Result<ExitStatus> {
     let started = Instant::now();
-    let symbols = SymbolSource::open(&config.replay.symbols, &[])?;
+    let symbols = SymbolSource::open(&config.replay.all_symbols(), &[])?;
     let inspected = symbols.inspector(config.replay.reader.power_on().boot.protocol, false);
     let manner = Manner { full: config.full, cache_limits: config.cache_limits };
     if let Played::Stopped(status) = play(&config.replay, manner, &inspected, None, |_, _| {})? {

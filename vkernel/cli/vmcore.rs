@@ -3,8 +3,8 @@
 use crate::config::{AnalyseConfig, PlaceConfig};
 use crate::ddb::open_session;
 use crate::exit::{ExitStatus, usage};
-use crate::report::SymbolSource;
 use crate::say;
+use crate::symbols::SymbolSource;
 use anyhow::{Context, Result};
 use ddb_shell::debugger::place;
 use ddb_shell::vmcore::{self, VmcoreError};
@@ -29,7 +29,7 @@ fn dump(config: &PlaceConfig, output: &Path) -> Result<Option<PathBuf>> {
     let interrupt = Interrupt::default();
     let options = HostOptions { inputs: false, interrupt: Some(interrupt.flag()), ..HostOptions::default() };
     let _host = Host::open(options)?;
-    let symbols = SymbolSource::open(&config.replay.symbols, &config.replay.kernel())?;
+    let symbols = SymbolSource::open(&config.replay.all_symbols(), &config.replay.kernel())?;
     let debugger = open_session(&config.replay, config.at.as_ref(), &symbols, interrupt)?;
     let file = File::create(output).with_context(|| format!("-o {}", output.display()))?;
     let written = vmcore::write(debugger.machine(), &mut BufWriter::new(file));
@@ -52,7 +52,7 @@ fn dump(config: &PlaceConfig, output: &Path) -> Result<Option<PathBuf>> {
 pub fn drgn(config: &AnalyseConfig) -> Result<ExitStatus> {
     analyse(config, "drgn", |command, core, _| {
         command.arg("-c").arg(core);
-        for file in &config.place.replay.symbols {
+        for file in config.place.replay.all_symbols() {
             command.arg("-s").arg(file);
         }
     })
@@ -63,7 +63,7 @@ pub fn drgn(config: &AnalyseConfig) -> Result<ExitStatus> {
 /// # Errors
 /// As [`write`], no --symbols was given, or crash cannot be started.
 pub fn crash(config: &AnalyseConfig) -> Result<ExitStatus> {
-    if config.place.replay.symbols.is_empty() {
+    if config.place.replay.all_symbols().is_empty() {
         return Err(usage("crash needs the kernel's vmlinux with debug information: --symbols FILE"));
     }
     analyse(config, "crash", |command, core, vmlinux| {

@@ -29,9 +29,12 @@ pub struct Range {
 
 impl Scope for Ddb<'_> {
     fn symbol(&self, name: &str) -> Option<u64> {
-        // BSD's `table:symbol`: there is one table.
-        let name = name.rsplit(':').next().unwrap_or(name);
-        self.debugger.symbols().address_of(name)
+        let symbols = self.debugger.symbols();
+        // BSD's `table:symbol`: a module is a table, everything else that stands there is the kernel.
+        match name.rsplit_once(':') {
+            Some((table, name)) => symbols.address_in(table.trim_end_matches(':'), name),
+            None => symbols.address_of(name),
+        }
     }
 
     fn variable(&self, name: &str) -> Option<u64> {
@@ -137,6 +140,7 @@ impl Ddb<'_> {
     }
 
     pub(super) fn parse_and_run(&mut self, line: &str) -> Result<(), CommandError> {
+        self.debugger.find_symbols();
         let mut lexer = self.lexer(line);
         let command = self.command(&mut lexer)?;
         let Some(command) = command else { return Ok(()) };

@@ -89,9 +89,7 @@ impl Ddb<'_> {
         let symbols = self.debugger.symbols();
         let count = symbols.len();
         if self.known_words.as_ref().is_none_or(|(known, _)| *known != count) {
-            let names = symbols.names_with("", usize::MAX);
-            let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
-            self.known_words = Some((count, Arc::new(names)));
+            self.known_words = Some((count, Arc::new(symbols.names())));
         }
         let symbols = self.known_words.as_ref().map(|(_, names)| Arc::clone(names)).unwrap_or_default();
         Words { symbols }

@@ -129,9 +129,14 @@ impl Debugger<'_> {
     /// # Errors
     /// As [`Debugger::c_value`].
     pub fn c_type(&self, text: &str) -> Result<String, String> {
-        let named = |_| self.compiled(&format!("*({text} *)0"));
-        // What is wrong with the expression says more than what is wrong with that.
-        let (program, _) = self.compiled(text).or_else(|error| named(()).map_err(|_| error.to_string()))?;
+        let named = || self.compiled(&format!("*({text} *)0"));
+        let (program, _) = self.compiled(text).or_else(|error| {
+            named().map_err(|of_name| match of_name {
+                // It reads as a type, but as one that nobody describes.
+                ExprError::UnknownType(_) => of_name.to_string(),
+                _ => error.to_string(),
+            })
+        })?;
         Ok(print_type(program.type_ref(), self.symbols()))
     }
 

@@ -13,6 +13,7 @@ pub mod stops;
 pub mod target;
 
 use crate::GuestInspector;
+use crate::kernel::{find_module_symbols, kernel_memory};
 use crate::symbols::Symbols;
 use boundary::{Icount, Mark};
 use machine::{Interrupt, Machine, StopReason};
@@ -84,6 +85,8 @@ pub struct Debugger<'a> {
     inspector: GuestInspector<'a>,
     bookmarks: BTreeMap<String, Mark>,
     failure: Option<(Mark, usize)>,
+    /// Where the list of modules was read last.
+    modules_read_at: Option<Mark>,
     /// Places stopped at, oldest first, and which of them the cursor is at.
     visited: Vec<Mark>,
     visiting: usize,
@@ -110,6 +113,7 @@ impl<'a> Debugger<'a> {
             inspector,
             bookmarks: BTreeMap::new(),
             failure,
+            modules_read_at: None,
             visited: vec![here],
             visiting: 0,
         }
@@ -133,9 +137,17 @@ impl<'a> Debugger<'a> {
         self.inspector.known_symbols()
     }
 
-    /// Looks for the guest's symbols if none are known yet.
+    /// Looks for the guest's symbols if none are known yet, and for those of the modules that are loaded here.
     pub fn find_symbols(&mut self) {
-        self.inspector.symbols(self.target.machine());
+        let machine = self.target.machine();
+        let symbols = self.inspector.symbols(machine);
+        let here = machine.mark();
+        if self.modules_read_at != Some(here)
+            && let Some(memory) = kernel_memory(machine, symbols)
+        {
+            find_module_symbols(symbols, &memory);
+            self.modules_read_at = Some(here);
+        }
     }
 
     /// The bookmarks.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(super) fn compile(text: &str, scope: &NameScope, symbols: &Symbols<'_>) -> Result<Program, ExprError> {
     let compiler = Compiler { scope, symbols };
     let is_type =
-        |name: &str| !compiler.is_local(name) && symbols.types().find(NameKind::Ordinary, name).is_some();
+        |name: &str| !compiler.is_local(name) && compiler.find_type(NameKind::Ordinary, name).is_some();
     let operand = compiler.operand(&parse(text, &is_type)?)?;
     let types = symbols.types();
     let type_ref = operand.type_ref.clone();
@@ -77,6 +77,14 @@ impl<'a, 'data> Compiler<'a, 'data> {
         self.types().model()
     }
 
+    fn find_type(&self, kind: NameKind, name: &str) -> Option<TypeRef> {
+        self.types().find(kind, name, self.scope.module.as_deref())
+    }
+
+    fn named(&self, name: &TypeName) -> Result<TypeRef, ExprError> {
+        name.resolve(self.model(), &|kind, name| self.find_type(kind, name))
+    }
+
     fn is_local(&self, name: &str) -> bool {
         self.scope.scopes.iter().flat_map(|scope| &scope.variables).any(|variable| variable.name == name)
     }
@@ -113,7 +121,7 @@ impl<'a, 'data> Compiler<'a, 'data> {
             Tree::Index(array, index) => self.index(array, index),
             Tree::Cast(name, inner) => self.cast(name, inner),
             Tree::SizeOfType(name) => {
-                let size = self.types().size_bytes(&name.resolve(self.types())?)?;
+                let size = self.types().size_bytes(&self.named(name)?)?;
                 Ok(self.unsigned_long(Node::Constant(size)))
             }
             Tree::SizeOf(inner) => {
@@ -126,7 +134,7 @@ impl<'a, 'data> Compiler<'a, 'data> {
             }
             Tree::ContainerOf(pointer, of, path) => self.container_of(pointer, of, path),
             Tree::OffsetOf(of, path) => {
-                let (offset, _) = self.path_offset(&of.resolve(self.types())?, path)?;
+                let (offset, _) = self.path_offset(&self.named(of)?, path)?;
                 Ok(self.unsigned_long(offset))
             }
             Tree::PerCpu(name, cpu) => self.per_cpu(name, cpu),
@@ -177,7 +185,7 @@ impl<'a, 'data> Compiler<'a, 'data> {
             };
             return Ok(self.global_operand(name, global.type_ref, place, &global.location));
         }
-        if let Some((type_ref, value)) = self.types().enumerator(name) {
+        if let Some((type_ref, value)) = self.types().enumerator(name, self.scope.module.as_deref()) {
             return Ok(Operand { content: Content::Number(Node::Constant(value as u64)), type_ref });
         }
         if name == "current" {
@@ -534,7 +542,7 @@ impl<'a, 'data> Compiler<'a, 'data> {
     }
 
     fn cast(&self, name: &TypeName, inner: &Tree) -> Result<Operand, ExprError> {
-        let type_ref = name.resolve(self.types())?;
+        let type_ref = self.named(name)?;
         let Some(kind) = Scalar::of(self.types(), &type_ref)? else {
             return refuse(format!(
                 "a value cannot be cast to `{0}`; look at its memory as one: *({0} *)&value",
@@ -578,7 +586,7 @@ impl<'a, 'data> Compiler<'a, 'data> {
     }
 
     fn container_of(&self, pointer: &Tree, of: &TypeName, path: &[Designator]) -> Result<Operand, ExprError> {
-        let of = of.resolve(self.types())?;
+        let of = self.named(of)?;
         let pointer = Box::new(self.number(pointer)?.node);
         let offset = Box::new(self.path_offset(&of, path)?.0);
         let node = Node::Compute(Binary::Subtract, pointer, offset, self.address_kind());

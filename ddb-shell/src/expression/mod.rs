@@ -85,6 +85,8 @@ pub enum ExprError {
 pub struct NameScope {
     scopes: Vec<Scope>,
     vaddr: Option<u64>,
+    /// The module that the place is in, whose names come first.
+    module: Option<String>,
 }
 
 impl NameScope {
@@ -98,7 +100,8 @@ impl NameScope {
     /// its return address.
     #[must_use]
     pub fn at(symbols: &Symbols<'_>, vaddr: u64) -> NameScope {
-        NameScope { scopes: symbols.scopes_at(vaddr), vaddr: Some(vaddr) }
+        let (scopes, module) = (symbols.scopes_at(vaddr), symbols.module_name_at(vaddr));
+        NameScope { scopes, vaddr: Some(vaddr), module }
     }
 
     /// The scopes, the innermost first: what `info locals` lists.

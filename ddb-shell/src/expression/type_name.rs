@@ -5,7 +5,7 @@
 use super::ExprError;
 use super::lexer::Token;
 use super::parser::Parser;
-use crate::symbols::types::{Keyword, NameKind, Shape, Type, TypeRef, Types};
+use crate::symbols::types::{DataModel, Keyword, NameKind, Shape, Type, TypeRef};
 use std::sync::Arc;
 
 /// What stands in front of the stars.
@@ -98,25 +98,29 @@ impl TypeName {
         Ok(TypeName { specifier, stars, counts })
     }
 
-    /// The type.
-    pub fn resolve(&self, types: &Types<'_>) -> Result<TypeRef, ExprError> {
+    /// The type, whose name `find` knows.
+    pub fn resolve(
+        &self,
+        model: DataModel,
+        find: &dyn Fn(NameKind, &str) -> Option<TypeRef>,
+    ) -> Result<TypeRef, ExprError> {
         let unknown = |name: String| ExprError::UnknownType(name);
         let mut resolved = match &self.specifier {
             Specifier::Words(words) => {
-                let found = types.model().base_type_of_words(words);
+                let found = model.base_type_of_words(words);
                 found.ok_or_else(|| unknown(words.join(" ")))?
             }
-            Specifier::Tag(keyword, name) => match types.find(NameKind::Tag(*keyword), name) {
+            Specifier::Tag(keyword, name) => match find(NameKind::Tag(*keyword), name) {
                 Some(found) => found,
                 None => return Err(unknown(format!("{} {name}", keyword.text()))),
             },
             Specifier::Typedef(name) => {
-                types.find(NameKind::Ordinary, name).ok_or_else(|| unknown(name.clone()))?
+                find(NameKind::Ordinary, name).ok_or_else(|| unknown(name.clone()))?
             }
             Specifier::Void | Specifier::Missing => TypeRef::Void,
         };
         for _ in 0..self.stars {
-            resolved = types.model().pointer_to(resolved);
+            resolved = model.pointer_to(resolved);
         }
         for count in self.counts.iter().rev() {
             let shape = Shape::Array { element: resolved, count: Some(*count) };

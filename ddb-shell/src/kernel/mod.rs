@@ -3,6 +3,7 @@
 
 mod identity;
 mod layout;
+mod module_types;
 mod modules;
 pub(crate) mod orc;
 pub mod printk;

@@ -3,10 +3,16 @@
 //! Everything is found by the kernel's own types, so that the layouts of 5.10 to 6.18 (`core_layout`, then from 6.4 `mem[]`)
 //! are one. The list is the guest's: every length is checked, and every walk has an end.
 
-use super::find_types;
+use super::module_types::module_btf;
+use super::{find_types, kernel_identity};
 use crate::memory::GuestMemory;
 use crate::symbols::types::{Shape, TypeRef, Types};
-use crate::symbols::{ModuleKey, ModuleSymbols, OrcTables, SymbolKindOfModule, Symbols};
+use crate::symbols::{
+    BuildId, ModuleDebug, ModuleKey, ModuleSymbols, OrcTables, SymbolKindOfModule, Symbols, WantedModule,
+};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// More modules than anybody loads.
 const MODULES_MAX: usize = 4096;
@@ -27,7 +33,7 @@ pub struct Module {
     pub vaddr: u64,
     /// Its parts: address and length in bytes, code first.
     pub parts: Vec<(u64, u64)>,
-    /// Its sections by name, as in /sys/module/NAME/sections.
+    /// Its sections by name, as in /sys/module/NAME/sections, and that of the per-CPU variables.
     pub sections: Vec<(String, u64)>,
 }
 
@@ -47,7 +53,7 @@ pub fn find_module_symbols(symbols: &Symbols<'_>, memory: &dyn GuestMemory) {
         let all = reader.list()?.into_iter().filter_map(|vaddr| {
             let key = reader.key(vaddr)?;
             let found = known.iter().find(|module| *module.key() == key).cloned();
-            found.or_else(|| reader.symbols_of(vaddr, key).map(std::sync::Arc::new))
+            found.or_else(|| reader.symbols_of(vaddr, key).map(Arc::new))
         });
         Some(all.collect())
     };
@@ -56,7 +62,11 @@ pub fn find_module_symbols(symbols: &Symbols<'_>, memory: &dyn GuestMemory) {
     }
 }
 
+/// A note with an identity has some 36 bytes.
+const NOTE_BYTES_MAX: u64 = 4096;
+
 struct Reader<'a, 'data> {
+    symbols: &'a Symbols<'data>,
     types: &'a Types<'data>,
     memory: &'a dyn GuestMemory,
     head: u64,
@@ -68,7 +78,7 @@ impl<'a, 'data> Reader<'a, 'data> {
         let head = symbols.address_of("modules").filter(|_| symbols.address_of("linux_banner").is_some())?;
         find_types(symbols, memory);
         let module = symbols.types().structure("module")?;
-        Some(Reader { types: symbols.types(), memory, head, module })
+        Some(Reader { symbols, types: symbols.types(), memory, head, module })
     }
 
     fn word(&self, vaddr: u64) -> Option<u64> {
@@ -146,7 +156,15 @@ impl<'a, 'data> Reader<'a, 'data> {
         Some(Module { name, vaddr, parts, sections: self.sections(vaddr).unwrap_or_default() })
     }
 
+    /// Name and address of each section; of the per-CPU variables', the first offset.
     fn sections(&self, vaddr: u64) -> Option<Vec<(String, u64)>> {
+        let mut sections = self.listed_sections(vaddr)?;
+        let per_cpu = self.per_cpu(vaddr).filter(|offsets| !offsets.is_empty());
+        sections.extend(per_cpu.map(|offsets| (".data..percpu".to_owned(), offsets.start)));
+        Some(sections)
+    }
+
+    fn listed_sections(&self, vaddr: u64) -> Option<Vec<(String, u64)>> {
         let (list, list_type) = self.target(vaddr, &self.module, &["sect_attrs"])?;
         // From 6.14 on the list ends with an entry without a name.
         let count = self.value(list, &list_type, &["nsections"]).unwrap_or(SECTIONS_MAX).min(SECTIONS_MAX);
@@ -204,7 +222,38 @@ impl<'a, 'data> Reader<'a, 'data> {
             found.push((name, field(8), length_bytes, kind));
         }
         let is_sound = key.parts.iter().all(|(_, size)| *size < MODULE_BYTES_MAX);
-        is_sound.then(|| ModuleSymbols::new(key, found, self.orc(vaddr)))
+        is_sound.then(|| {
+            let btf = module_btf(self.symbols, self.memory, vaddr, &key.name);
+            let debug = self.debug(vaddr, &key.name);
+            let symbols = ModuleSymbols::new(key, found, self.orc(vaddr)).with_btf(btf).with_debug(debug);
+            symbols.with_per_cpu(self.per_cpu(vaddr).unwrap_or_default())
+        })
+    }
+
+    /// What the file of a module says of it, or the files that are of another build.
+    fn debug(&self, vaddr: u64, name: &str) -> Result<ModuleDebug, Vec<PathBuf>> {
+        let files = self.symbols.module_files().ok_or_else(Vec::new)?;
+        let sections = self.sections(vaddr).unwrap_or_default();
+        let build_id = self.build_id(&sections);
+        let release = kernel_identity(self.symbols, self.memory).release;
+        let wanted = WantedModule { name, build_id: build_id.as_ref(), release: release.as_deref() };
+        Ok(ModuleDebug::new(files.file_of(&wanted)?, &sections))
+    }
+
+    fn build_id(&self, sections: &[(String, u64)]) -> Option<BuildId> {
+        let (_, vaddr) = sections.iter().find(|(name, _)| name == ".note.gnu.build-id")?;
+        let length = |at: u64| self.memory.read_number(vaddr.wrapping_add(at), 4).ok();
+        let mut note =
+            vec![0; (12 + length(0)?.next_multiple_of(4) + length(4)?).min(NOTE_BYTES_MAX) as usize];
+        self.memory.read(*vaddr, &mut note).ok()?;
+        BuildId::in_notes(&note)
+    }
+
+    /// The offsets of the variables of which every CPU has a copy.
+    fn per_cpu(&self, vaddr: u64) -> Option<Range<u64>> {
+        let start = self.value(vaddr, &self.module, &["percpu"])?;
+        let length = self.value(vaddr, &self.module, &["percpu_size"])?;
+        Some(start..start.checked_add(length)?)
     }
 
     fn orc(&self, vaddr: u64) -> Option<OrcTables> {

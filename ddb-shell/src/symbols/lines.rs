@@ -51,7 +51,7 @@ impl fmt::Debug for Lines<'_> {
 }
 
 /// What `file` has.
-pub(super) fn line_info(file: &object::File<'_>) -> LineInfo {
+pub(super) fn line_info<'data>(file: &impl Object<'data>) -> LineInfo {
     let Some(section) = file.section_by_name(".debug_line") else { return LineInfo::Absent };
     let is_compressed =
         section.compressed_file_range().is_ok_and(|range| range.format != object::CompressionFormat::None);

@@ -7,7 +7,10 @@ mod build_id;
 mod dwarf;
 mod kallsyms;
 mod lines;
+mod module_file;
 mod modules;
+mod relocation;
+mod sections;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -21,15 +24,18 @@ use dwarf::DebugInfo;
 use kallsyms::find_kallsyms;
 use lines::Lines;
 use object::{Object, ObjectKind, ObjectSection, ObjectSymbol, SectionKind, SymbolKind, SymbolSection};
+use relocation::Relocation;
+use sections::DebugSections;
 use std::ops::Range;
 use std::sync::{Arc, RwLock};
 use table::{Builder, Rank, SymbolTable};
-use types::{DataModel, Types};
+use types::{DataModel, Source, Types};
 
 pub use build_id::{BuildId, OtherBuild, debug_link};
 pub use dwarf::{Located, Location, LocationError, Scope, ScopeKind, Unwound, Variable};
 pub use lines::{LineInfo, SourceLine};
-pub(crate) use modules::{ModuleKey, ModuleSymbols, OrcTables, SymbolKindOfModule};
+pub use module_file::{FindModuleFiles, KeptFile, ModuleFiles, WantedModule, is_module};
+pub(crate) use modules::{ModuleDebug, ModuleKey, ModuleSymbols, OrcTables, SymbolKindOfModule};
 pub use table::Function;
 pub use variables::Global;
 
@@ -42,6 +48,9 @@ pub enum SymbolError {
     /// The file is an object file or a core dump, whose addresses mean nothing.
     #[error("the ELF file is of kind {0:?}: only a linked one has addresses; give the kernel itself")]
     NotLinked(ObjectKind),
+    /// The file is no module of a 64-bit kernel.
+    #[error("no module of an x86-64 kernel")]
+    NotModule,
     /// The symbol table and the debug information have been stripped.
     #[error(
         "the ELF file has neither symbols nor debug information: it was stripped; give the one from before"
@@ -62,23 +71,8 @@ pub struct Symbols<'data> {
     types: Types<'data>,
     relocation: Relocation,
     modules: RwLock<Vec<Arc<ModuleSymbols>>>,
+    module_files: Option<Arc<ModuleFiles>>,
     build_id: Option<BuildId>,
-}
-
-/// How addresses of the running image follow from those it was linked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Relocation {
-    /// How far above its link addresses it runs.
-    pub slide: u64,
-    /// Link addresses that are no addresses, but offsets: of Linux's per-CPU variables, until 6.14.
-    pub fixed: Range<u64>,
-}
-
-impl Relocation {
-    /// Where something linked at `address` is.
-    pub fn relocate(&self, address: u64) -> u64 {
-        if self.fixed.contains(&address) { address } else { address.wrapping_add(self.slide) }
-    }
 }
 
 impl<'data> Symbols<'data> {
@@ -90,13 +84,14 @@ impl<'data> Symbols<'data> {
 
     fn from_table(table: SymbolTable) -> Symbols<'data> {
         Symbols {
-            relocation: Relocation { slide: 0, fixed: offsets(&table) },
+            relocation: Relocation::of_kernel(offsets(&table)),
             table,
             dwarf: None,
             lines: None,
             line_info: LineInfo::Absent,
             types: Types::default(),
             modules: RwLock::default(),
+            module_files: None,
             build_id: None,
         }
     }
@@ -124,7 +119,8 @@ impl<'data> Symbols<'data> {
             return Err(SymbolError::Stripped);
         }
         let has_dwarf = line_info == LineInfo::Present;
-        let dwarf = has_dwarf.then(|| DebugInfo::new(&file).map(Arc::new)).flatten();
+        let read = || DebugInfo::new(&DebugSections::of_linked(&file), Source::KERNEL).map(Arc::new);
+        let dwarf = has_dwarf.then(read).flatten();
         let model = DataModel { pointer_bytes: if file.is_64() { 8 } else { 4 } };
         let types = Types::new(dwarf.clone(), model);
         if let Some(btf) = file.section_by_name(".BTF").and_then(|section| section.data().ok())
@@ -133,10 +129,9 @@ impl<'data> Symbols<'data> {
             types.add_btf(btf.to_vec());
         }
         let lines = dwarf.clone().map(Lines::new);
-        let relocation = Relocation { slide: 0, fixed: offsets(&table) };
-        let build_id = BuildId::of_file(&file);
-        let modules = RwLock::default();
-        Ok(Symbols { table, dwarf, lines, line_info, types, relocation, modules, build_id })
+        let relocation = Relocation::of_kernel(offsets(&table));
+        let (build_id, modules, module_files) = (BuildId::of_file(&file), RwLock::default(), None);
+        Ok(Symbols { table, dwarf, lines, line_info, types, relocation, modules, module_files, build_id })
     }
 
     /// The symbols of the file that `protocol` loaded, at the addresses it runs at: a position independent one that
@@ -186,7 +181,7 @@ impl<'data> Symbols<'data> {
     /// The same symbols for an image that runs `slide` bytes above the addresses it was linked for.
     #[must_use]
     pub fn with_slide(mut self, slide: i64) -> Symbols<'data> {
-        self.relocation.slide = slide as u64;
+        self.relocation = self.relocation.with_slide(slide as u64);
         self
     }
 
@@ -225,7 +220,7 @@ impl<'data> Symbols<'data> {
     /// How far above its link addresses the image runs.
     #[must_use]
     pub fn slide(&self) -> i64 {
-        self.relocation.slide as i64
+        self.relocation.slide() as i64
     }
 
     /// The types that are known of the guest.
@@ -240,10 +235,10 @@ impl<'data> Symbols<'data> {
         self.table.is_empty()
     }
 
-    /// How many symbols there are.
+    /// How many symbols there are, of the kernel and of modules.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.table.len()
+        self.table.len() + self.modules().iter().map(|module| module.len()).sum::<usize>()
     }
 
     /// Whether source lines can be had.
@@ -253,7 +248,7 @@ impl<'data> Symbols<'data> {
     }
 
     fn link_address(&self, vaddr: u64) -> u64 {
-        if self.relocation.fixed.contains(&vaddr) { vaddr } else { vaddr.wrapping_sub(self.relocation.slide) }
+        self.relocation.link_address(vaddr)
     }
 
     /// The function that holds `vaddr`.
@@ -268,13 +263,20 @@ impl<'data> Symbols<'data> {
     /// The symbol at or before `vaddr`, of code or data, and how far before.
     #[must_use]
     pub fn nearest(&self, vaddr: u64) -> Option<(String, u64)> {
-        self.table.nearest(self.link_address(vaddr))
+        match self.module_at(vaddr) {
+            Some(module) => module.nearest(vaddr),
+            None => self.table.nearest(self.link_address(vaddr)),
+        }
     }
 
-    /// Names that begin with `prefix`, sorted, at most `limit`.
+    /// All names of the kernel and of its modules, sorted.
     #[must_use]
-    pub fn names_with(&self, prefix: &str, limit: usize) -> Vec<&str> {
-        self.table.names_with(prefix, limit)
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.table.names().map(str::to_owned).collect();
+        self.modules().iter().for_each(|module| names.extend(module.names().map(str::to_owned)));
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// Whether `vaddr` lies in a function.
@@ -290,14 +292,21 @@ impl<'data> Symbols<'data> {
     /// address ask one byte before it, which still belongs to the call.
     #[must_use]
     pub fn lines_at(&self, vaddr: u64) -> Vec<SourceLine> {
-        self.lines.as_ref().map(|lines| lines.at(self.link_address(vaddr))).unwrap_or_default()
+        match self.module_at(vaddr) {
+            Some(module) => module.lines_at(vaddr),
+            None => self.lines.as_ref().map(|lines| lines.at(self.link_address(vaddr))).unwrap_or_default(),
+        }
     }
 
     /// Where the symbol `name` lies.
     #[must_use]
     pub fn address_of(&self, name: &str) -> Option<u64> {
-        let own = self.table.address_of(name).map(|address| self.relocation.relocate(address));
+        let own = self.address_of_kernel(name);
         own.or_else(|| self.modules().iter().find_map(|module| module.address_of(name)))
+    }
+
+    fn address_of_kernel(&self, name: &str) -> Option<u64> {
+        self.table.address_of(name).map(|address| self.relocation.relocate(address))
     }
 
     /// What `vaddr` lies in, as a debugger names it: `schedule+16`, `init_task`. Data is named by the nearest symbol below.

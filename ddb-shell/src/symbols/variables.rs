@@ -1,7 +1,10 @@
 //! Variables and functions by name, with their types and places; and those that can be seen from an address.
 
 use super::dwarf::DebugInfo;
-use super::types::TypeRef;
+use super::modules::ModuleSymbols;
+use super::relocation::Relocation;
+use super::sections::DebugSections;
+use super::types::{Source, TypeRef};
 use super::{Location, Scope, Symbols, Unwound};
 use crate::memory::GuestMemory;
 use crate::registers::Registers;
@@ -18,6 +21,12 @@ pub struct Global {
     pub is_per_cpu: bool,
 }
 
+/// A module's debug information, and where what it describes lies.
+fn dwarf_of(module: &ModuleSymbols) -> Option<(&DebugInfo<'static>, &Relocation)> {
+    let debug = module.debug()?;
+    Some((debug.file.dwarf()?, &debug.relocation))
+}
+
 impl Symbols<'_> {
     /// What is slow to read, for a thread that has time: the names of everything in a kernel's DWARF. Who needs them earlier
     /// waits for it. `bytes` are the file's, which these symbols are of.
@@ -26,7 +35,7 @@ impl Symbols<'_> {
         move || {
             if let Some(list) = list
                 && let Ok(file) = object::File::parse(bytes)
-                && let Some(dwarf) = DebugInfo::new(&file)
+                && let Some(dwarf) = DebugInfo::new(&DebugSections::of_linked(&file), Source::KERNEL)
             {
                 list.get_or_init(|| dwarf.list_names());
             }
@@ -37,6 +46,10 @@ impl Symbols<'_> {
     /// call to return, `vaddr` is one byte before its return address.
     #[must_use]
     pub fn unwind(&self, vaddr: u64, registers: &Registers, memory: &dyn GuestMemory) -> Unwound {
+        if let Some(module) = self.module_at(vaddr) {
+            let Some((dwarf, relocation)) = dwarf_of(&module) else { return Unwound::Unknown };
+            return dwarf.unwind(relocation.link_address(vaddr), registers, memory, relocation);
+        }
         match &self.dwarf {
             Some(dwarf) => dwarf.unwind(self.link_address(vaddr), registers, memory, &self.relocation),
             None => Unwound::Unknown,
@@ -47,36 +60,63 @@ impl Symbols<'_> {
     /// one byte before it.
     #[must_use]
     pub fn scopes_at(&self, vaddr: u64) -> Vec<Scope> {
+        if let Some(module) = self.module_at(vaddr) {
+            let scopes = |(dwarf, relocation): (&DebugInfo<'_>, &Relocation)| {
+                dwarf.scopes_at(relocation.link_address(vaddr), relocation)
+            };
+            return dwarf_of(&module).map(scopes).unwrap_or_default();
+        }
         let dwarf = self.dwarf.as_ref();
         dwarf.map(|dwarf| dwarf.scopes_at(self.link_address(vaddr), &self.relocation)).unwrap_or_default()
     }
 
     /// The global variable or function of that name. Of several static ones, the one of the file that the code at `near` is
-    /// from; else the first that has a place.
+    /// from, then of the module that it is from; else the first that has a place.
     #[must_use]
     pub fn global(&self, name: &str, near: Option<u64>) -> Option<Global> {
-        let described = self.global_of_dwarf(name, near);
+        let described = self.described(name, near);
         if let Some(global) = described.as_ref().filter(|global| global.location != Location::OptimizedOut) {
             return Some(global.clone());
         }
-        let vaddr = self.address_of(name)?;
-        let of_btf = || Some(TypeRef::Btf(self.types.btf()?.find_object(name)?));
+        let vaddr = self.address_near(name, near)?;
         Some(Global {
-            type_ref: described.and_then(|global| global.type_ref).or_else(of_btf),
+            type_ref: described.and_then(|global| global.type_ref).or_else(|| self.type_of_btf(name, vaddr)),
             location: Location::Address(vaddr),
             is_per_cpu: self.is_per_cpu(vaddr),
         })
     }
 
-    fn global_of_dwarf(&self, name: &str, near: Option<u64>) -> Option<Global> {
-        let dwarf = self.dwarf.as_ref()?;
+    /// What debug information says of a name: that of the module at `near`, the kernel's, that of modules that have the name.
+    fn described(&self, name: &str, near: Option<u64>) -> Option<Global> {
+        let own = near.and_then(|vaddr| self.module_at(vaddr));
+        let of_module = |module: &ModuleSymbols| {
+            let (dwarf, relocation) = dwarf_of(module)?;
+            self.described_by(dwarf, relocation, name, near)
+        };
+        let of_kernel = || {
+            self.described_by(self.dwarf.as_ref()?, &self.relocation, name, near.filter(|_| own.is_none()))
+        };
+        let of_others = || {
+            let modules = self.modules();
+            let mut having = modules.iter().filter(|module| module.address_of(name).is_some());
+            having.find_map(|module| of_module(module))
+        };
+        own.as_deref().and_then(of_module).or_else(of_kernel).or_else(of_others)
+    }
+
+    fn described_by(
+        &self,
+        dwarf: &DebugInfo<'_>,
+        relocation: &Relocation,
+        name: &str,
+        near: Option<u64>,
+    ) -> Option<Global> {
         let mut offsets = [dwarf.find_variables(name), dwarf.find_functions(name)].concat();
-        if let Some(unit) = near.and_then(|vaddr| dwarf.span_of_unit(self.link_address(vaddr))) {
+        if let Some(unit) = near.and_then(|vaddr| dwarf.span_of_unit(relocation.link_address(vaddr))) {
             // A stable sort: those of other units stay in their order.
             offsets.sort_by_key(|offset| !unit.contains(offset));
         }
-        let found = offsets.iter().filter_map(|offset| dwarf.global(*offset, &self.relocation));
-        let found: Vec<_> = found.collect();
+        let found: Vec<_> = offsets.iter().filter_map(|offset| dwarf.global(*offset, relocation)).collect();
         let placed = found.iter().find(|variable| variable.location != Location::OptimizedOut);
         let variable = placed.or(found.first())?;
         let is_per_cpu = match variable.location {
@@ -87,10 +127,27 @@ impl Symbols<'_> {
         Some(Global { type_ref, location, is_per_cpu })
     }
 
+    /// Where a name lies: in the module at `near`, else anywhere.
+    fn address_near(&self, name: &str, near: Option<u64>) -> Option<u64> {
+        let own = near.and_then(|vaddr| self.module_at(vaddr)?.address_of(name));
+        own.or_else(|| self.address_of(name))
+    }
+
+    /// The type of what is at `vaddr` by the BTF of the module that has it, else of the kernel.
+    fn type_of_btf(&self, name: &str, vaddr: u64) -> Option<TypeRef> {
+        let module = self.module_at(vaddr);
+        let btf = match &module {
+            Some(module) => module.btf()?,
+            None => self.types.btf()?,
+        };
+        Some(btf.type_ref(btf.find_object(name)?))
+    }
+
     /// Whether `vaddr` is in the section of which Linux gives every CPU a copy.
     #[must_use]
     pub fn is_per_cpu(&self, vaddr: u64) -> bool {
         let bounds = (self.address_of("__per_cpu_start"), self.address_of("__per_cpu_end"));
-        matches!(bounds, (Some(start), Some(end)) if (start..end).contains(&vaddr))
+        let is_kernels = matches!(bounds, (Some(start), Some(end)) if (start..end).contains(&vaddr));
+        is_kernels || self.is_per_cpu_of_module(vaddr)
     }
 }

@@ -88,8 +88,9 @@ pub struct GuestArgs {
     #[arg(short = 'v')]
     pub verbose: bool,
 
-    /// A file with the kernel's symbols, usually its vmlinux; may be repeated: of several, the one whose build id is the
-    /// running Linux's, else the first
+    /// A file with the kernel's symbols, usually its vmlinux, or a module's; or a folder with a vmlinux or with modules below
+    /// it, such as a build tree. May be repeated: of several kernels the one whose build id is the running Linux's, else the
+    /// first
     ///
     /// For names in backtraces. It does not change the run.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]

@@ -29,8 +29,9 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "ENGINE", default_value = "interp", value_parser = engine())]
     pub engine: Engine,
 
-    /// A file with the kernel's symbols, usually its vmlinux; may be repeated: of several, the one whose build id is the
-    /// running Linux's, else the first
+    /// A file with the kernel's symbols, usually its vmlinux, or a module's; or a folder with a vmlinux or with modules below
+    /// it, such as a build tree. May be repeated: of several kernels the one whose build id is the running Linux's, else the
+    /// first
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub symbols: Vec<PathBuf>,
 }

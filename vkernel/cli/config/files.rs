@@ -135,20 +135,11 @@ fn unreadable_kernel_advice(path: &Path) -> Option<String> {
     })
 }
 
-/// Checks that files of symbols are there. They are read when a name is first wanted.
+/// Checks that files and folders of symbols are there. They are read when a name is first wanted.
 pub fn check_symbols(paths: &[PathBuf]) -> Result<()> {
     for path in paths {
-        let opened = File::open(path).and_then(|file| file.metadata());
-        match opened {
-            Ok(metadata) if metadata.is_dir() => {
-                return Err(usage(format!(
-                    "--symbols {}: this is a directory; name the vmlinux in it",
-                    path.display()
-                )));
-            }
-            Ok(_) => {}
-            Err(error) => return Err(usage(format!("--symbols {}: {}", path.display(), explain(&error)))),
-        }
+        let readable = if path.is_dir() { fs::read_dir(path).map(drop) } else { File::open(path).map(drop) };
+        readable.map_err(|error| usage(format!("--symbols {}: {}", path.display(), explain(&error))))?;
     }
     Ok(())
 }

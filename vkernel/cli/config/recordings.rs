@@ -14,10 +14,11 @@ use recorder::{
     Attachment, AttachmentKind, ImageSet, Store, StoreError, StoreRoot, TraceError, TraceReader,
     gather_images,
 };
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{env, io};
+use std::{env, fs, io};
+use tempfile::TempDir;
 
 /// All that `vkernel replay` runs with.
 #[derive(Debug)]
@@ -28,11 +29,39 @@ pub struct ReplayConfig {
     pub images: ImageSet,
     /// How to execute.
     pub engine: Engine,
-    /// Files of symbols; each is there and can be read.
+    /// Files and folders of symbols; each is there and can be read.
     pub symbols: Vec<PathBuf>,
+    /// The files of symbols that the trace carries.
+    packed_symbols: PackedSymbols,
+}
+
+/// Symbols that were packed into a trace, in a folder of their own for as long as this lives.
+#[derive(Debug, Default)]
+struct PackedSymbols {
+    _folder: Option<TempDir>,
+    files: Vec<PathBuf>,
 }
 
 impl ReplayConfig {
+    /// A trace that is replayed with these files of symbols, and with those that it carries.
+    ///
+    /// # Errors
+    /// Those cannot be unpacked.
+    pub fn new(
+        reader: TraceReader,
+        images: ImageSet,
+        engine: Engine,
+        symbols: Vec<PathBuf>,
+    ) -> Result<ReplayConfig> {
+        let packed_symbols = unpack_symbols(&reader)?;
+        Ok(ReplayConfig { reader, images, engine, symbols, packed_symbols })
+    }
+
+    /// All files and folders of symbols, those that were named first.
+    pub fn all_symbols(&self) -> Vec<PathBuf> {
+        [self.symbols.as_slice(), &self.packed_symbols.files].concat()
+    }
+
     /// The kernel's file; nothing if the recording has none.
     pub fn kernel(&self) -> Arc<Vec<u8>> {
         let images = &self.reader.power_on().boot.images;
@@ -245,7 +274,29 @@ pub fn open_replay(arguments: ReplayArgs) -> Result<ReplayConfig> {
     other_model::hand_over(&reader, store.as_ref(), arguments.trust_executable)?;
     let images = gather(&reader, store.as_ref(), &arguments.images)?;
     super::files::check_symbols(&arguments.symbols)?;
-    Ok(ReplayConfig { reader, images, engine: arguments.engine, symbols: arguments.symbols })
+    ReplayConfig::new(reader, images, arguments.engine, arguments.symbols)
+}
+
+/// Writes the symbols that a trace carries where they can be mapped, and gdb can open them.
+fn unpack_symbols(reader: &TraceReader) -> Result<PackedSymbols> {
+    let embedded = reader.embedded()?;
+    let symbols: Vec<_> = embedded.iter().filter(|file| file.kind == AttachmentKind::Symbols).collect();
+    if symbols.is_empty() {
+        return Ok(PackedSymbols::default());
+    }
+    let folder = tempfile::tempdir().context("a folder for the symbols that the trace carries")?;
+    let mut files = Vec::new();
+    for (number, file) in symbols.iter().enumerate() {
+        // Two may have the same name, and a name is the packer's word: it leads to no other folder.
+        let name = Path::new(&file.name).file_name().unwrap_or(OsStr::new("symbols"));
+        let path = folder.path().join(number.to_string()).join(name);
+        let bytes = reader.embedded_bytes(file.id)?.unwrap_or_default();
+        let place = || path.display().to_string();
+        fs::create_dir(folder.path().join(number.to_string())).with_context(place)?;
+        fs::write(&path, bytes).with_context(place)?;
+        files.push(path);
+    }
+    Ok(PackedSymbols { _folder: Some(folder), files })
 }
 
 fn gather(reader: &TraceReader, store: Option<&Store>, images: &ImageArgs) -> Result<ImageSet> {
@@ -291,7 +342,7 @@ impl PackConfig {
         }
         super::files::check_symbols(&arguments.symbols)?;
         for path in &arguments.symbols {
-            let bytes = std::fs::read(path).with_context(|| format!("--symbols {}", path.display()))?;
+            let bytes = fs::read(path).with_context(|| format!("--symbols {}", path.display()))?;
             let name = path.display().to_string();
             attachments.push(Attachment { kind: AttachmentKind::Symbols, name, bytes });
         }

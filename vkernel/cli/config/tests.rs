@@ -131,7 +131,6 @@ fn a_wrong_path_elsewhere_is_a_mistake_that_names_its_option() {
         ("--module %/missing:x %/kernel", "--module "),
         ("--module % %/kernel", "--module "),
         ("--symbols %/missing %/kernel", "--symbols "),
-        ("--symbols % %/kernel", "--symbols "),
         ("--expect ( %/kernel", "--expect "),
         ("-t --clock virtual %/kernel", "-t "),
         ("-v %/kernel", "-v "),

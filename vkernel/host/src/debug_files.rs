@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `/usr/lib/debug/.build-id/xx/yyyy.debug` | gdb's, by the identity that the linker gave the kernel |
 //! | `/usr/lib/debug/boot/vmlinux-RELEASE`, `/usr/lib/debug/lib/modules/RELEASE/vmlinux`, `/boot/vmlinux-RELEASE` | Debian, Fedora, everybody's own builds |
+//! | below `/usr/lib/debug/lib/modules/RELEASE`, `/lib/modules/RELEASE` | modules of Debian and Fedora, and those that were built here |
 //! | a debuginfod server, if `DEBUGINFOD_URLS` is set and the program `debuginfod-find` is installed | elfutils' |
 //!
 //! Whether a file is the right one is for its reader to say. A file that names its debug information by `.gnu_debuglink` has it
-//! where gdb looks for that; a kernel that was booted has only its bytes, and not the folder that it lay in.
+//! where gdb looks for that; a kernel that was booted has only its bytes, and not the folder that it lay in. Servers are asked for
+//! the kernel only: a Linux loads a hundred modules, and each answer may be a long download.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -37,6 +39,42 @@ pub fn candidates(root: &Path, wanted: &Wanted<'_>) -> Vec<PathBuf> {
     }
     paths.retain(|path| path.is_file());
     paths
+}
+
+/// How deep folders lie in each other that modules are looked for in.
+const DEPTH_MAX: usize = 24;
+
+/// The files of modules (`*.ko`, `*.ko.debug`) below a folder, sorted. Links to folders are not followed.
+#[must_use]
+pub fn modules_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    list_modules(folder, DEPTH_MAX, &mut found);
+    found.sort();
+    found
+}
+
+fn list_modules(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    // What cannot be read has nothing for us.
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let is_module = [".ko", ".ko.debug"].iter().any(|end| name.to_string_lossy().ends_with(end));
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() && depth > 0 => list_modules(&path, depth - 1, found),
+            Ok(_) if is_module && path.is_file() => found.push(path),
+            _ => {}
+        }
+    }
+}
+
+/// The files of modules that this host has of a release of Linux, those with debug information first. `root` is `/`, but for
+/// tests.
+#[must_use]
+pub fn module_candidates(root: &Path, release: &str) -> Vec<PathBuf> {
+    if release.contains('/') || release.starts_with('.') {
+        return Vec::new();
+    }
+    let folders = ["usr/lib/debug/lib/modules", "lib/modules"];
+    folders.iter().flat_map(|folder| modules_below(&root.join(folder).join(release))).collect()
 }
 
 /// The files that may be what `file` calls `name` in its `.gnu_debuglink` and are there, in gdb's order. `root` is `/`, but
@@ -99,6 +137,13 @@ mod tests {
                 .all(|(found, path)| found.ends_with(path.strip_prefix(root).expect("below it")))
         );
         assert_eq!(found.len(), 3);
+        let installed = [
+            put("usr/lib/debug/lib/modules/6.1.0/kernel/net/dummy.ko.debug"),
+            put("lib/modules/6.1.0/updates/dummy.ko"),
+        ];
+        put("lib/modules/6.1.0/modules.dep");
+        assert_eq!(module_candidates(root, "6.1.0"), installed);
+        assert!(module_candidates(root, "../modules/6.1.0").is_empty());
         let other = Wanted { build_id: Some(&[1]), release: Some("../boot/vmlinux-6.1.0") };
         assert!(candidates(root, &other).is_empty());
         assert!(candidates(root, &Wanted::default()).is_empty());

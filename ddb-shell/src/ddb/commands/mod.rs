@@ -6,6 +6,7 @@ pub mod data;
 pub mod diversion;
 pub mod examine;
 pub mod memory;
+pub mod modules;
 pub mod run;
 pub mod session;
 pub mod show;
@@ -131,7 +132,7 @@ pub static COMMANDS: &[Command] = &[
     cpus::LOCALS,
     tasks::PS,
     tasks::SHOW_THREAD,
-    tasks::MODULES,
+    modules::MODULES,
     data::LIST,
     data::PERCPU,
     show::REGISTERS,

@@ -1,10 +1,9 @@
-//! What Linux runs: `ps`, `show thread`, `show modules`.
+//! What Linux runs: `ps`, `show thread`.
 
 use super::super::symbolic::label;
 use super::super::{CommandError, Ddb};
 use super::{Command, Group, Repeats};
-use crate::kernel::{TaskInfo, modules, tasks};
-use crate::memory::VcpuMemory;
+use crate::kernel::{TaskInfo, tasks};
 use std::fmt::Write as _;
 
 /// `ps`
@@ -57,29 +56,6 @@ pub const SHOW_THREAD: Command = Command {
                 let wait = ddb.waits_in(&task);
                 let _ = writeln!(ddb.out, " waits in {wait}");
             }
-        }
-        Ok(())
-    },
-};
-
-/// `show modules`
-pub const MODULES: Command = Command {
-    names: &["show modules"],
-    usage: "",
-    help: "Lists the modules that a Linux has loaded here: address and length of the code, name.",
-    group: Group::Show,
-    repeats: Repeats::Never,
-    run: |ddb, mut arguments| {
-        ddb.end(&mut arguments.lexer)?;
-        let memory = VcpuMemory { machine: ddb.debugger.machine(), vcpu: ddb.debugger.vcpu };
-        let found = modules(ddb.debugger.symbols(), &memory)
-            .ok_or_else(|| CommandError::said("No list of Linux's modules is to be found here"))?;
-        if found.is_empty() {
-            ddb.out.push_str("No module is loaded\n");
-        }
-        for module in found {
-            let (start, length) = module.parts.first().copied().unwrap_or_default();
-            let _ = writeln!(ddb.out, "{start:#018x} {length:>8} {}", module.name);
         }
         Ok(())
     },

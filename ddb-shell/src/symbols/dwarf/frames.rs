@@ -5,13 +5,13 @@ use super::location::{Computed, FrameAddress, Location};
 use super::{Located, Section};
 use crate::memory::GuestMemory;
 use crate::registers::Registers;
-use crate::symbols::Relocation;
+use crate::symbols::relocation::Relocation;
+use crate::symbols::sections::DebugSections;
 use gimli::{
     BaseAddresses, CfaRule, CieOrFde, DebugFrame, EhFrame, Encoding, EndianSlice, FrameDescriptionEntry,
     Register, RegisterRule, RunTimeEndian, UnwindContext, UnwindExpression, UnwindSection, UnwindTableRow,
 };
 use machine::cpu::state::{RBP, RBX, RDI, RSI, RSP};
-use object::{Object, ObjectSection};
 use std::sync::OnceLock;
 
 /// `.eh_frame` and `.debug_frame` of a file, and a sorted list of the functions that they describe.
@@ -54,22 +54,16 @@ struct Row<'a> {
 }
 
 impl<'data> CallFrames<'data> {
-    pub fn new(file: &object::File<'data>, endian: RunTimeEndian) -> CallFrames<'data> {
-        let section = |name: &str| {
-            let section = file.section_by_name(name);
-            let bytes = section.and_then(|section| section.data().ok()).unwrap_or_default();
-            EndianSlice::new(bytes, endian)
-        };
-        let address = |name: &str| file.section_by_name(name).map_or(0, |section| section.address());
-        let address_size = if file.is_64() { 8 } else { 4 };
+    pub fn new(sections: &DebugSections<'data>) -> CallFrames<'data> {
+        let endian = sections.endian;
         let bases = BaseAddresses::default()
-            .set_eh_frame(address(".eh_frame"))
-            .set_text(address(".text"))
-            .set_got(address(".got"));
-        let mut eh_frame = EhFrame::from(section(".eh_frame"));
-        eh_frame.set_address_size(address_size);
-        let mut debug_frame = DebugFrame::from(section(".debug_frame"));
-        debug_frame.set_address_size(address_size);
+            .set_eh_frame(sections.address(".eh_frame"))
+            .set_text(sections.address(".text"))
+            .set_got(sections.address(".got"));
+        let mut eh_frame = EhFrame::from(EndianSlice::new(sections.bytes(".eh_frame"), endian));
+        eh_frame.set_address_size(sections.address_bytes);
+        let mut debug_frame = DebugFrame::from(EndianSlice::new(sections.bytes(".debug_frame"), endian));
+        debug_frame.set_address_size(sections.address_bytes);
         CallFrames { eh_frame, debug_frame, bases, endian, spans: OnceLock::new() }
     }
 
@@ -154,7 +148,7 @@ impl<'data> CallFrames<'data> {
             frame_address: None,
             base_types: Vec::new(),
             addresses: Vec::new(),
-            slide: relocation.slide,
+            relocation: relocation.clone(),
         })))
     }
 

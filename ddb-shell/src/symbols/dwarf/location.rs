@@ -6,6 +6,7 @@
 
 use crate::memory::GuestMemory;
 use crate::registers::Registers;
+use crate::symbols::relocation::Relocation;
 use gimli::{Encoding, EndianSlice, Evaluation, EvaluationResult, Piece, RunTimeEndian, Value, ValueType};
 use machine::PeekError;
 
@@ -70,7 +71,7 @@ pub struct Computed {
     pub(super) base_types: Vec<(usize, ValueType)>,
     pub(super) addresses: Vec<(usize, u64)>,
     /// How far the image runs above its link addresses.
-    pub(super) slide: u64,
+    pub(super) relocation: Relocation,
 }
 
 /// The rule for the canonical frame address.
@@ -182,13 +183,13 @@ impl Computed {
                     evaluation.resume_with_call_frame_cfa(rule.evaluate(memory, registers)?)?
                 }
                 EvaluationResult::RequiresRelocatedAddress(address) => {
-                    evaluation.resume_with_relocated_address(address.wrapping_add(self.slide))?
+                    evaluation.resume_with_relocated_address(self.relocation.relocate(address))?
                 }
                 EvaluationResult::RequiresIndexedAddress { index, relocate } => {
                     let known = self.addresses.iter().find(|(known, _)| *known == index.0);
                     let address = known.ok_or(LocationError::OptimizedOut)?.1;
-                    let slide = if relocate { self.slide } else { 0 };
-                    evaluation.resume_with_indexed_address(address.wrapping_add(slide))?
+                    let address = if relocate { self.relocation.relocate(address) } else { address };
+                    evaluation.resume_with_indexed_address(address)?
                 }
                 EvaluationResult::RequiresBaseType(offset) => {
                     evaluation.resume_with_base_type(self.value_type(offset.0)?)?

@@ -15,8 +15,9 @@ pub use frames::Unwound;
 pub use location::{Located, Location, LocationError};
 pub use scope::{Scope, ScopeKind, Variable};
 
-use super::Relocation;
-use super::types::NameKind;
+use super::relocation::Relocation;
+use super::sections::DebugSections;
+use super::types::{NameKind, Source, TypeRef};
 use crate::memory::GuestMemory;
 use crate::registers::Registers;
 use frames::CallFrames;
@@ -26,7 +27,6 @@ use gimli::{
 };
 use index::{NameIndex, Named};
 use location::FrameAddress;
-use object::{Object, ObjectSection};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -38,6 +38,7 @@ const ORIGINS_MAX: usize = 8;
 
 /// The DWARF of one file.
 pub struct DebugInfo<'data> {
+    source: Source,
     dwarf: Arc<gimli::Dwarf<Section<'data>>>,
     frames: CallFrames<'data>,
     units: OnceLock<Vec<UnitSlot<'data>>>,
@@ -74,17 +75,15 @@ pub(super) struct Place<'a, 'data> {
 }
 
 impl<'data> DebugInfo<'data> {
-    /// The DWARF of `file`. Nothing is read yet.
-    pub(super) fn new(file: &object::File<'data>) -> Option<DebugInfo<'data>> {
-        let endian = if file.is_little_endian() { RunTimeEndian::Little } else { RunTimeEndian::Big };
+    /// The DWARF in the sections of a file. Nothing is read yet. `source` tells its types from those of others.
+    pub(super) fn new(sections: &DebugSections<'data>, source: Source) -> Option<DebugInfo<'data>> {
         let load = |id: SectionId| {
-            let section = file.section_by_name(id.name());
-            let bytes = section.and_then(|section| section.data().ok()).unwrap_or_default();
-            Ok::<_, gimli::Error>(EndianSlice::new(bytes, endian))
+            Ok::<_, gimli::Error>(EndianSlice::new(sections.bytes(id.name()), sections.endian))
         };
         let dwarf = Arc::new(gimli::Dwarf::load(load).ok()?);
-        let frames = CallFrames::new(file, endian);
+        let frames = CallFrames::new(sections);
         Some(DebugInfo {
+            source,
             dwarf,
             frames,
             units: OnceLock::new(),
@@ -138,6 +137,11 @@ impl<'data> DebugInfo<'data> {
     /// The offset in `.debug_info` of an entry of a unit.
     pub(super) fn offset_of(unit: &Unit<Section<'data>>, offset: UnitOffset) -> usize {
         unit_start(&unit.header) + offset.0
+    }
+
+    /// The type whose entry lies at an offset of `.debug_info`; none stands for `void`.
+    pub(super) fn type_ref(&self, offset: Option<usize>) -> TypeRef {
+        offset.map_or(TypeRef::Void, |offset| TypeRef::Dwarf(self.source, offset))
     }
 
     /// What a reference from an entry of `unit` leads to.

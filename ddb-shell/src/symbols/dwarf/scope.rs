@@ -4,7 +4,7 @@
 
 use super::location::Computed;
 use super::{DebugInfo, Entry, FrameAddress, Location, Place, Section};
-use crate::symbols::Relocation;
+use crate::symbols::relocation::Relocation;
 use crate::symbols::types::TypeRef;
 use gimli::{AttributeValue, EntriesTreeNode, Expression, Operation, Reader, Unit, UnitOffset, ValueType};
 
@@ -155,7 +155,7 @@ impl<'data> DebugInfo<'data> {
         let (name, type_offset) = self.name_and_type(Place { unit, offset: entry.offset() });
         Some(Variable {
             name: name?,
-            type_ref: type_offset.map_or(TypeRef::Void, TypeRef::Dwarf),
+            type_ref: self.type_ref(type_offset),
             location: self.location(unit, entry, context),
             is_argument: entry.tag() == gimli::DW_TAG_formal_parameter,
         })
@@ -171,12 +171,9 @@ impl<'data> DebugInfo<'data> {
         let (type_ref, location) = match is_function {
             true => {
                 let begin = self.dwarf.die_ranges(place.unit, &entry).ok()?.next().ok()??.begin;
-                (TypeRef::Dwarf(offset), Location::Address(relocation.relocate(begin)))
+                (self.type_ref(Some(offset)), Location::Address(relocation.relocate(begin)))
             }
-            false => {
-                let type_ref = type_offset.map_or(TypeRef::Void, TypeRef::Dwarf);
-                (type_ref, self.location(place.unit, &entry, &context))
-            }
+            false => (self.type_ref(type_offset), self.location(place.unit, &entry, &context)),
         };
         Some(Variable { name: name?, type_ref, location, is_argument: false })
     }
@@ -264,7 +261,7 @@ impl<'data> DebugInfo<'data> {
             frame_address: context.frame_address.clone().map(Box::new),
             base_types,
             addresses,
-            slide: context.relocation.slide,
+            relocation: context.relocation.clone(),
         })))
     }
 }

@@ -1,9 +1,10 @@
 //! BTF, the type information that a kernel carries for BPF (Documentation/bpf/btf.rst). The bytes may be the guest's:
 //! everything is checked, nothing is taken on trust. Left out: what only BPF needs (declaration and type tags' texts,
-//! function linkage), and the split BTF of modules.
+//! function linkage), and the distilled base of modules that were built apart from their kernel (`.BTF.base`).
 
-use super::{Keyword, Member, NameKind, Shape, Type, TypeRef};
+use super::{Keyword, Member, NameKind, Shape, Source, Type, TypeRef};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 const MAGIC: u16 = 0xeb9f;
 const HEADER_BYTES_MIN: usize = 24;
@@ -33,9 +34,12 @@ const ENUM_64: u32 = 19;
 
 /// Types by number, names by what they name.
 pub(crate) struct Btf {
+    source: Source,
+    /// The kernel's, whose numbers and strings a module's go on from.
+    base: Option<Arc<Btf>>,
     bytes: Vec<u8>,
     strings: (usize, usize),
-    /// Where each type lies; number 0 is `void` and lies nowhere.
+    /// Where each type lies, from the first number on that the base does not have; number 0 is `void` and lies nowhere.
     offsets: Vec<usize>,
     names: HashMap<(Names, String), u32>,
     enumerators: HashMap<String, u32>,
@@ -83,8 +87,17 @@ fn tail_bytes(kind: u32, elements: usize) -> Option<usize> {
 }
 
 impl Btf {
-    /// Lists all types. `None` if the bytes are no BTF.
+    /// Lists all types of a kernel. `None` if the bytes are no BTF.
     pub fn parse(bytes: Vec<u8>) -> Option<Btf> {
+        Btf::read(bytes, Source::KERNEL, None)
+    }
+
+    /// Lists the types that a module adds to its kernel's. `None` if the bytes are no BTF.
+    pub fn parse_split(bytes: Vec<u8>, base: Arc<Btf>) -> Option<Btf> {
+        Btf::read(bytes, Source::another(), Some(base))
+    }
+
+    fn read(bytes: Vec<u8>, source: Source, base: Option<Arc<Btf>>) -> Option<Btf> {
         let magic = u16::from_le_bytes(*bytes.first_chunk()?);
         let header_bytes = u32_at(&bytes, 4)? as usize;
         if magic != MAGIC || header_bytes < HEADER_BYTES_MIN {
@@ -96,12 +109,13 @@ impl Btf {
             (end <= bytes.len()).then_some((start, end))
         };
         let ((types_start, types_end), strings) = (part(8)?, part(16)?);
-        let mut btf =
-            Btf { bytes, strings, offsets: vec![0], names: HashMap::new(), enumerators: HashMap::new() };
+        let offsets = if base.is_some() { Vec::new() } else { vec![0] };
+        let (names, enumerators) = (HashMap::new(), HashMap::new());
+        let mut btf = Btf { source, base, bytes, strings, offsets, names, enumerators };
         let mut at = types_start;
         while at < types_end {
             let record = btf.record_at(at)?;
-            let number = u32::try_from(btf.offsets.len()).ok()?;
+            let number = btf.count();
             if btf.offsets.len() > TYPES_MAX {
                 return None;
             }
@@ -110,6 +124,31 @@ impl Btf {
             at = record.tail.checked_add(tail_bytes(record.kind, record.elements)?)?;
         }
         (at == types_end).then_some(btf)
+    }
+
+    /// What tells its types from those of others.
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
+    /// What it was made from.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The number behind the last type.
+    pub fn count(&self) -> u32 {
+        self.first().saturating_add(self.offsets.len() as u32)
+    }
+
+    /// The first number that is not the base's.
+    fn first(&self) -> u32 {
+        self.base.as_ref().map_or(0, |base| base.count())
+    }
+
+    /// Where the type of a number lies.
+    fn offset(&self, number: u32) -> Option<usize> {
+        self.offsets.get(number.checked_sub(self.first())? as usize).copied()
     }
 
     fn record_at(&self, at: usize) -> Option<Record> {
@@ -129,7 +168,11 @@ impl Btf {
 
     /// The string at an offset; `None` if it is empty.
     fn string(&self, offset: u32) -> Option<&str> {
-        let text = self.bytes[self.strings.0..self.strings.1].get(offset as usize..)?;
+        let of_base = self.base.as_ref().map_or(0, |base| base.strings.1 - base.strings.0);
+        let Some(own) = (offset as usize).checked_sub(of_base) else {
+            return self.base.as_ref()?.string(offset);
+        };
+        let text = self.bytes[self.strings.0..self.strings.1].get(own..)?;
         let text = std::str::from_utf8(&text[..text.iter().position(|&byte| byte == 0)?]).ok()?;
         (!text.is_empty()).then_some(text)
     }
@@ -185,7 +228,16 @@ impl Btf {
     /// The type of a function or a variable. Of variables, most kernels describe only those in `.data..percpu`.
     pub fn find_object(&self, name: &str) -> Option<u32> {
         let number = self.find(Names::Variable, name).or_else(|| self.find(Names::Function, name))?;
-        Some(self.record_at(*self.offsets.get(number as usize)?)?.word)
+        Some(self.record_at(self.offset(number)?)?.word)
+    }
+
+    /// What names the type of a number.
+    pub fn type_ref(&self, number: u32) -> TypeRef {
+        match (&self.base, number) {
+            (_, 0) => TypeRef::Void,
+            (Some(base), number) if number < base.count() => base.type_ref(number),
+            _ => TypeRef::Btf(self.source, number),
+        }
     }
 
     /// The type of a number.
@@ -193,7 +245,7 @@ impl Btf {
         if number == 0 {
             return Some(Type { name: None, size_bytes: Some(1), shape: Shape::Void });
         }
-        let at = *self.offsets.get(number as usize)?;
+        let at = self.offset(number)?;
         let record = self.record_at(at)?;
         let mut size_bytes = Some(u64::from(record.word));
         let shape = match record.kind {
@@ -221,7 +273,7 @@ impl Btf {
     }
 
     fn derived(&self, record: &Record) -> Option<Shape> {
-        let inner = reference(record.word);
+        let inner = self.type_ref(record.word);
         Some(match record.kind {
             POINTER => Shape::Pointer(inner),
             TYPEDEF => Shape::Typedef(inner),
@@ -231,7 +283,7 @@ impl Btf {
             // What stands for another type and adds nothing that is printed.
             TYPE_TAG | FUNCTION | VARIABLE | DECLARATION_TAG => Shape::Typedef(inner),
             ARRAY => Shape::Array {
-                element: reference(self.word(record.tail)?),
+                element: self.type_ref(self.word(record.tail)?),
                 count: Some(u64::from(self.word(record.tail + 8)?)),
             },
             FORWARD => {
@@ -253,8 +305,8 @@ impl Btf {
         if is_variadic {
             parameters.pop();
         }
-        let parameters = parameters.into_iter().map(reference).collect();
-        Some(Shape::Function { returns: reference(record.word), parameters, is_variadic })
+        let parameters = parameters.into_iter().map(|number| self.type_ref(number)).collect();
+        Some(Shape::Function { returns: self.type_ref(record.word), parameters, is_variadic })
     }
 
     fn compound(&self, record: &Record) -> Option<Shape> {
@@ -268,7 +320,7 @@ impl Btf {
             };
             members.push(Member {
                 name: self.string_at(at).map(str::to_owned),
-                type_ref: reference(self.word(at + 4)?),
+                type_ref: self.type_ref(self.word(at + 4)?),
                 offset_bits: u64::from(offset_bits),
                 width_bits: (width_bits > 0).then_some(u64::from(width_bits)),
             });
@@ -298,8 +350,4 @@ impl Btf {
         let is_signed = record.has_kind_flag || has_negative;
         Some(Shape::Enumeration { enumerators, is_signed, is_complete: record.elements > 0 })
     }
-}
-
-fn reference(number: u32) -> TypeRef {
-    if number == 0 { TypeRef::Void } else { TypeRef::Btf(number) }
 }

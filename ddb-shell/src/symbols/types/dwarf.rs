@@ -71,7 +71,7 @@ impl<'data> Reader<'_, 'data> {
     fn type_of(&self, entry: &Entry<'data>) -> TypeRef {
         let target =
             entry.attr_value(gimli::DW_AT_type).and_then(|value| DebugInfo::target(self.unit, value));
-        target.map_or(TypeRef::Void, TypeRef::Dwarf)
+        self.dwarf.type_ref(target)
     }
 
     /// Calls `each` with every entry right below the type's.
@@ -205,7 +205,7 @@ impl<'data> Reader<'_, 'data> {
             gimli::DW_TAG_formal_parameter => {
                 let offset = child.offset();
                 let type_offset = self.dwarf.name_and_type(Place { unit: self.unit, offset }).1;
-                parameters.push(type_offset.map_or(TypeRef::Void, TypeRef::Dwarf));
+                parameters.push(self.dwarf.type_ref(type_offset));
             }
             gimli::DW_TAG_unspecified_parameters => is_variadic = true,
             _ => {}

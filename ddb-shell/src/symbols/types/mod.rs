@@ -8,16 +8,34 @@
 mod btf;
 mod builtin;
 mod dwarf;
+mod modules;
 mod name;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use btf::Btf;
 pub use builtin::DataModel;
+use modules::ModuleTypes;
 
 use super::dwarf::DebugInfo;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
+
+/// Tells one describer of types from others: the kernel's file or memory, or a module's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Source(u32);
+
+impl Source {
+    /// The kernel's own.
+    pub(super) const KERNEL: Source = Source(0);
+
+    /// One that nobody has yet.
+    pub(super) fn another() -> Source {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        Source(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// Names a type.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,9 +43,9 @@ pub enum TypeRef {
     /// No type: what a function without value returns.
     Void,
     /// The type whose entry lies at this offset of `.debug_info`.
-    Dwarf(usize),
+    Dwarf(Source, usize),
     /// The BTF type of this number.
-    Btf(u32),
+    Btf(Source, u32),
     /// A type that nobody describes, but an expression needs.
     Made(Arc<Type>),
 }
@@ -188,7 +206,10 @@ const NESTING_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub struct Types<'data> {
     dwarf: Option<Arc<DebugInfo<'data>>>,
-    btf: OnceLock<Btf>,
+    btf: OnceLock<Arc<Btf>>,
+    /// Of modules that have been seen: they stay, for what was found while a module was there may be asked about when it is
+    /// not.
+    modules: RwLock<Vec<ModuleTypes>>,
     model: DataModel,
     decoded: Mutex<HashMap<TypeRef, Arc<Type>>>,
 }
@@ -204,13 +225,13 @@ impl<'data> Types<'data> {
             return true;
         }
         match Btf::parse(bytes) {
-            Some(btf) => self.btf.set(btf).is_ok() || self.btf.get().is_some(),
+            Some(btf) => self.btf.set(Arc::new(btf)).is_ok() || self.btf.get().is_some(),
             None => false,
         }
     }
 
     /// The kernel's BTF.
-    pub(crate) fn btf(&self) -> Option<&Btf> {
+    pub(crate) fn btf(&self) -> Option<&Arc<Btf>> {
         self.btf.get()
     }
 
@@ -240,8 +261,15 @@ impl<'data> Types<'data> {
         }
         let made = match type_ref {
             TypeRef::Void => Some(Type { name: None, size_bytes: Some(1), shape: Shape::Void }),
-            TypeRef::Dwarf(offset) => self.dwarf.as_ref().and_then(|dwarf| dwarf::decode(dwarf, *offset)),
-            TypeRef::Btf(id) => self.btf.get().and_then(|btf| btf.decode(*id, self.model.pointer_bytes)),
+            TypeRef::Dwarf(Source::KERNEL, offset) => {
+                self.dwarf.as_ref().and_then(|dwarf| dwarf::decode(dwarf, *offset))
+            }
+            TypeRef::Btf(Source::KERNEL, number) => {
+                self.btf.get().and_then(|btf| btf.decode(*number, self.model.pointer_bytes))
+            }
+            TypeRef::Dwarf(source, _) | TypeRef::Btf(source, _) => {
+                self.module_of(*source).and_then(|module| module.decode(type_ref, self.model.pointer_bytes))
+            }
             TypeRef::Made(_) => None,
         };
         let made = Arc::new(made.ok_or(TypeError::Damaged)?);
@@ -260,10 +288,10 @@ impl<'data> Types<'data> {
             match &found.shape {
                 Shape::Typedef(inner) | Shape::Qualified(_, inner) => at = inner.clone(),
                 Shape::Compound { keyword, is_complete: false, .. } => {
-                    return Ok(self.whole(*keyword, &found).unwrap_or((at, found)));
+                    return Ok(self.whole(*keyword, &at, &found).unwrap_or((at, found)));
                 }
                 Shape::Enumeration { is_complete: false, .. } => {
-                    return Ok(self.whole(Keyword::Enum, &found).unwrap_or((at, found)));
+                    return Ok(self.whole(Keyword::Enum, &at, &found).unwrap_or((at, found)));
                 }
                 _ => return Ok((at, found)),
             }
@@ -271,31 +299,40 @@ impl<'data> Types<'data> {
         Err(TypeError::Damaged)
     }
 
-    fn whole(&self, keyword: Keyword, declared: &Type) -> Option<(TypeRef, Arc<Type>)> {
-        let at = self.find(NameKind::Tag(keyword), declared.name.as_deref()?)?;
+    /// The whole one of what `declaration` only declares, of its own module first.
+    fn whole(
+        &self,
+        keyword: Keyword,
+        declaration: &TypeRef,
+        declared: &Type,
+    ) -> Option<(TypeRef, Arc<Type>)> {
+        let module = match declaration {
+            TypeRef::Dwarf(source, _) | TypeRef::Btf(source, _) => self.module_of(*source),
+            _ => None,
+        };
+        let module = module.as_ref().map(|module| module.name.as_str());
+        let at = self.find(NameKind::Tag(keyword), declared.name.as_deref()?, module)?;
         let found = self.get(&at).ok()?;
         Some((at, found))
     }
 
-    /// The type of that name.
+    /// The type of that name: of `module`, of the kernel, else of any module.
     #[must_use]
-    pub fn find(&self, kind: NameKind, name: &str) -> Option<TypeRef> {
-        let of_dwarf = self.dwarf.as_ref().and_then(|dwarf| dwarf.find_type(kind, name));
-        of_dwarf
-            .map(TypeRef::Dwarf)
-            .or_else(|| self.btf.get()?.find_type(kind, name).map(TypeRef::Btf))
-            .or_else(|| match kind {
+    pub fn find(&self, kind: NameKind, name: &str, module: Option<&str>) -> Option<TypeRef> {
+        self.search(module, &|dwarf| dwarf.find_type(kind, name), &|btf| btf.find_type(kind, name)).or_else(
+            || match kind {
                 NameKind::Ordinary => self.model.base_type(name),
                 NameKind::Tag(_) => None,
-            })
+            },
+        )
     }
 
     /// A structure by its tag: from BTF if there is any, for that is read in milliseconds.
     #[must_use]
     pub fn structure(&self, name: &str) -> Option<TypeRef> {
         let kind = NameKind::Tag(Keyword::Struct);
-        let of_btf = self.btf.get().and_then(|btf| btf.find_type(kind, name)).map(TypeRef::Btf);
-        of_btf.or_else(|| self.find(kind, name))
+        let of_btf = self.btf.get().and_then(|btf| Some(btf.type_ref(btf.find_type(kind, name)?)));
+        of_btf.or_else(|| self.find(kind, name, None))
     }
 
     /// The tags of all structures that a kernel's BTF describes, sorted.
@@ -307,11 +344,11 @@ impl<'data> Types<'data> {
         found
     }
 
-    /// The value of an enumerator.
+    /// The value of an enumerator, looked for as [`Types::find`] looks for a type.
     #[must_use]
-    pub fn enumerator(&self, name: &str) -> Option<(TypeRef, i128)> {
-        let of_dwarf = self.dwarf.as_ref().and_then(|dwarf| dwarf.find_enumeration(name)).map(TypeRef::Dwarf);
-        let of = of_dwarf.or_else(|| self.btf.get()?.find_enumeration(name).map(TypeRef::Btf))?;
+    pub fn enumerator(&self, name: &str, module: Option<&str>) -> Option<(TypeRef, i128)> {
+        let of =
+            self.search(module, &|dwarf| dwarf.find_enumeration(name), &|btf| btf.find_enumeration(name))?;
         match &self.get(&of).ok()?.shape {
             Shape::Enumeration { enumerators, .. } => {
                 let (_, value) = enumerators.iter().find(|(known, _)| known == name)?;

@@ -51,7 +51,7 @@ fn btf_of(arguments: &[&str]) -> Vec<u8> {
 fn described(symbols: &Symbols<'_>) -> String {
     let types = symbols.types();
     let tags = [(Keyword::Struct, "item"), (Keyword::Struct, "flags"), (Keyword::Enum, "negative")];
-    let found = tags.map(|(keyword, name)| types.find(NameKind::Tag(keyword), name).expect(name));
+    let found = tags.map(|(keyword, name)| types.find(NameKind::Tag(keyword), name, None).expect(name));
     found.map(|type_ref| print_type(&type_ref, symbols)).join("\n")
 }
 
@@ -122,7 +122,7 @@ fn numbers_that_fill_their_form_have_no_sign() {
     for version in ["-gdwarf-3", "-gdwarf-4", "-gdwarf-5"] {
         let bytes = compile(source, &[version]);
         let symbols = Symbols::parse(&bytes).expect("symbols");
-        let value = |name: &str| symbols.types().enumerator(name).map(|(_, value)| value);
+        let value = |name: &str| symbols.types().enumerator(name, None).map(|(_, value)| value);
         let values = ["HIGH", "TOP", "ALL", "LOW"].map(|name| value(name).expect(name));
         assert_eq!(values, [200, 0x8000_0000, 0xffff_ffff, -56], "{version}");
         let size = |name: &str| {
@@ -137,13 +137,13 @@ fn numbers_that_fill_their_form_have_no_sign() {
 fn sizes_members_and_enumerators_are_found_by_their_names() {
     parsed(&["-g"], |symbols| {
         let types = symbols.types();
-        let item = types.find(NameKind::Tag(Keyword::Struct), "item").expect("item");
+        let item = types.find(NameKind::Tag(Keyword::Struct), "item", None).expect("item");
         assert_eq!(types.size_bytes(&item), Ok(152));
         let place = |name: &str| types.member(&item, name).expect("complete").map(|it| it.offset_bits / 8);
         assert_eq!((place("y"), place("number"), place("missing")), (Some(48), None, None));
-        assert_eq!(types.enumerator("BLUE").map(|(_, value)| value), Some(6));
-        assert_eq!(types.enumerator("BELOW").map(|(_, value)| value), Some(-1));
-        assert_eq!(types.enumerator("PURPLE"), None);
+        assert_eq!(types.enumerator("BLUE", None).map(|(_, value)| value), Some(6));
+        assert_eq!(types.enumerator("BELOW", None).map(|(_, value)| value), Some(-1));
+        assert_eq!(types.enumerator("PURPLE", None), None);
         let hidden = types.member(&item, "hidden").expect("complete").expect("a member").type_ref;
         assert_eq!(types.name(&hidden), "struct opaque *");
         let (_, pointer) = types.resolve(&hidden).expect("a pointer");
@@ -157,7 +157,7 @@ fn a_program_for_32_bits_has_pointers_of_4_bytes() {
     let bytes = compile(&SOURCE.replace(": 40", ": 20"), &["-g", "-m32"]);
     let symbols = Symbols::parse(&bytes).expect("symbols");
     let types = symbols.types();
-    let list = types.find(NameKind::Tag(Keyword::Struct), "list").expect("list");
+    let list = types.find(NameKind::Tag(Keyword::Struct), "list", None).expect("list");
     assert_eq!(types.size_bytes(&list), Ok(8));
     assert_eq!(types.model().pointer_bytes, 4);
 }
@@ -167,8 +167,8 @@ fn type_information_that_is_cut_is_refused_or_gives_less() {
     let bytes = compile(SOURCE, &["-g"]);
     for length in (0..bytes.len()).step_by(61) {
         if let Ok(symbols) = Symbols::parse(&bytes[..length]) {
-            let _ = symbols.types().find(NameKind::Tag(Keyword::Struct), "item");
-            let _ = symbols.types().enumerator("GREEN");
+            let _ = symbols.types().find(NameKind::Tag(Keyword::Struct), "item", None);
+            let _ = symbols.types().enumerator("GREEN", None);
         }
     }
 }
@@ -186,7 +186,7 @@ proptest! {
         let symbols = Symbols::none();
         if symbols.types().add_btf(bytes) {
             for number in 0..64 {
-                let type_ref = TypeRef::Btf(number);
+                let type_ref = TypeRef::Btf(Source::KERNEL, number);
                 let _ = (print_type(&type_ref, &symbols), symbols.types().size_bytes(&type_ref));
             }
         }
