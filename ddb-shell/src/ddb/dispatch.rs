@@ -240,17 +240,21 @@ impl Ddb<'_> {
     pub(super) fn range_within(&mut self, arguments: &mut Arguments<'_>) -> Result<Range, CommandError> {
         let lexer = &mut arguments.lexer;
         let address = expr::optional(lexer, self)?;
-        let count = if lexer.accept(",") {
-            let count = expr::optional(lexer, self)?;
-            Some(count.ok_or_else(|| CommandError::said("Count missing behind the comma"))?)
-        } else {
-            None
-        };
+        let count = self.count(lexer)?;
         if let Some(address) = address {
             self.dot = address;
             self.last_given = address;
         }
         Ok(Range { address: self.dot, is_given: address.is_some(), count })
+    }
+
+    /// Reads `[,count]`.
+    pub(super) fn count(&self, lexer: &mut Lexer<'_>) -> Result<Option<u64>, CommandError> {
+        if !lexer.accept(",") {
+            return Ok(None);
+        }
+        let count = expr::optional(lexer, self)?;
+        count.map(Some).ok_or_else(|| CommandError::said("Count missing behind the comma"))
     }
 
     /// The end of the line must be here.

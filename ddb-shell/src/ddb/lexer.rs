@@ -84,6 +84,17 @@ impl<'t> Lexer<'t> {
         rest
     }
 
+    /// Reads `FILE:LINE`, if that stands here: a file has a dot in its name, a line is decimal.
+    pub fn source_line(&mut self) -> Option<(String, u64)> {
+        let rest = self.rest();
+        let word = &rest[..rest.find([' ', '\t', ',']).unwrap_or(rest.len())];
+        let (file, line) = word.rsplit_once(':')?;
+        let is_file = file.rsplit('/').next().is_some_and(|name| name.contains('.'));
+        let line = line.parse().ok().filter(|_| is_file)?;
+        self.at = self.text.len() - rest.len() + word.len();
+        Some((file.to_owned(), line))
+    }
+
     /// Numbers that do not say their radix are read in this one from now on.
     pub fn set_radix(&mut self, radix: u32) {
         self.radix = radix;

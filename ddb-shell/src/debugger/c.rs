@@ -1,6 +1,7 @@
 //! Expressions of C over the guest: what braces hold, in the scope of the frame that was chosen.
 
 use super::Debugger;
+use super::stepping::linear_rip;
 use super::stops::Holds;
 use crate::backtrace::Frame;
 use crate::expression::{ExprError, NameScope, PrintStyle, Program, Value, compile, print, print_type};
@@ -8,6 +9,7 @@ use crate::kernel::{TaskInfo, find_types, waiting_registers};
 use crate::memory::VcpuMemory;
 use crate::registers::Registers;
 use crate::symbols::types::Shape;
+use crate::symbols::{Scope, ScopeKind};
 use machine::Machine;
 use std::sync::Arc;
 
@@ -42,7 +44,7 @@ impl Debugger<'_> {
             return (frame.place(), frame.registers.clone());
         }
         let cpu = &self.machine().cpus()[self.vcpu];
-        (super::stepping::linear_rip(cpu), Registers::of(cpu))
+        (linear_rip(cpu), Registers::of(cpu))
     }
 
     fn memory(&self) -> VcpuMemory<'_> {
@@ -172,15 +174,22 @@ impl Debugger<'_> {
     }
 
     /// A call that a vCPU is about to execute at the start of a function, with its arguments: by name where debug
-    /// information has them, else as the function's type counts them, else the first ones that can be.
+    /// information has them, else as the function's type counts them, else the first ones that can be. `wanted` is the
+    /// function's name, which was perhaps inlined into the one that is there.
     #[must_use]
-    pub fn call_text(&self, vcpu: usize, vaddr: u64) -> String {
+    pub fn call_text(&self, vcpu: usize, wanted: &str) -> String {
         self.learn_types();
-        let symbols = self.symbols();
-        let name = symbols.nearest(vaddr).map_or_else(|| format!("{vaddr:#x}"), |(name, _)| name);
-        let cpu = &self.machine().cpus()[vcpu];
+        let (symbols, cpu) = (self.symbols(), &self.machine().cpus()[vcpu]);
+        let vaddr = linear_rip(cpu);
+        let around = symbols.nearest(vaddr).map_or_else(|| format!("{vaddr:#x}"), |(name, _)| name);
         let scope = NameScope::at(symbols, vaddr);
-        let arguments = scope.scopes().last().into_iter().flat_map(|scope| &scope.variables);
+        let is_wanted = |of: &&Scope| of.kind == ScopeKind::Inlined && of.function.as_deref() == Some(wanted);
+        let inlined = scope.scopes().iter().find(is_wanted);
+        let (name, inlined_in) = match inlined {
+            Some(_) => (wanted.to_owned(), format!(" inlined in {around}")),
+            None => (around, String::new()),
+        };
+        let arguments = inlined.or(scope.scopes().last()).into_iter().flat_map(|scope| &scope.variables);
         let named: Vec<String> = arguments
             .filter(|variable| variable.is_argument)
             .map(|argument| {
@@ -188,7 +197,7 @@ impl Debugger<'_> {
             })
             .collect();
         if !named.is_empty() || !scope.scopes().is_empty() {
-            return format!("{name}({})", named.join(", "));
+            return format!("{name}({}){inlined_in}", named.join(", "));
         }
         let count = self.parameters(&name).unwrap_or(ARGUMENTS.len()).min(ARGUMENTS.len());
         let values: Vec<String> =

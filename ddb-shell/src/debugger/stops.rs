@@ -14,8 +14,8 @@ pub type Holds = Arc<dyn Fn(&Machine, usize) -> bool + Send + Sync>;
 /// What an entry of the list stops at.
 #[derive(Clone, Debug)]
 pub enum Kind {
-    /// Before the instruction at this linear address.
-    Execute(u64),
+    /// Before the instruction at any of these linear addresses.
+    Execute(Box<[u64]>),
     /// Behind an access.
     Watch(Watchpoint),
     /// Behind the delivery of one of these exceptions, bit n for vector n.
@@ -99,12 +99,6 @@ impl StopList {
         self.entries.iter_mut().find(|entry| entry.number == number)
     }
 
-    /// The breakpoint at this address.
-    #[must_use]
-    pub fn breakpoint_at(&self, vaddr: u64) -> Option<&Entry> {
-        self.entries.iter().find(|entry| matches!(entry.kind, Kind::Execute(at) if at == vaddr))
-    }
-
     /// The texts to stop at.
     pub fn texts(&self) -> impl Iterator<Item = (u32, &Regex)> {
         self.entries.iter().filter_map(|entry| match &entry.kind {
@@ -119,7 +113,7 @@ impl StopList {
         let mut set = StopSet::default();
         for entry in &self.entries {
             match &entry.kind {
-                Kind::Execute(vaddr) => set.execute.push(*vaddr),
+                Kind::Execute(places) => set.execute.extend(places),
                 Kind::Watch(watch) => set.watch.push(*watch),
                 Kind::Exceptions(vectors) => set.exceptions |= vectors,
                 Kind::Interrupts(_) => set.interrupts = true,
@@ -146,7 +140,7 @@ impl StopList {
         };
         let rip = linear_rip(&machine.cpus()[usize::from(vcpu)]);
         self.entries.iter().filter(move |entry| match (&entry.kind, reason) {
-            (Kind::Execute(vaddr), StopReason::Execute) => *vaddr == rip,
+            (Kind::Execute(places), StopReason::Execute) => places.contains(&rip),
             (Kind::Watch(_), StopReason::Watch { .. }) => Some(entry.number) == watch,
             (Kind::Exceptions(vectors), StopReason::Exception { vector, .. }) => vectors >> vector & 1 != 0,
             (Kind::Interrupts(wanted), StopReason::Interrupt { vector }) => {

@@ -182,14 +182,14 @@ impl<'d, 'a> Session<'d, 'a> {
     }
 
     fn add_breakpoint(&mut self, vaddr: u64) {
-        let number = self.ddb.debugger.stops.add(Kind::Execute(vaddr)).number;
+        let number = self.ddb.debugger.stops.add(Kind::Execute(Box::new([vaddr]))).number;
         self.own.insert(number);
     }
 
     fn remove_breakpoint(&mut self, vaddr: u64) -> bool {
         let own = &self.own;
         let is_it = |entry: &Entry| {
-            matches!(entry.kind, Kind::Execute(at) if at == vaddr) && own.contains(&entry.number)
+            matches!(&entry.kind, Kind::Execute(places) if **places == [vaddr]) && own.contains(&entry.number)
         };
         self.ddb.debugger.stops.remove(is_it) > 0
     }

@@ -9,6 +9,7 @@ mod kallsyms;
 mod lines;
 mod module_file;
 mod modules;
+mod places;
 mod relocation;
 mod sections;
 mod table;
@@ -36,6 +37,7 @@ pub use dwarf::{Located, Location, LocationError, Scope, ScopeKind, Unwound, Var
 pub use lines::{LineInfo, SourceLine};
 pub use module_file::{FindModuleFiles, KeptFile, ModuleFiles, WantedModule, is_module};
 pub(crate) use modules::{ModuleDebug, ModuleKey, ModuleSymbols, OrcTables, SymbolKindOfModule};
+pub use places::LineCode;
 pub use table::Function;
 pub use variables::Global;
 

@@ -1,5 +1,6 @@
 //! Symbols of the modules of a running kernel, beside those of the kernel itself.
 
+use super::dwarf::DebugInfo;
 use super::lines::Lines;
 use super::module_file::ModuleFile;
 use super::relocation::Relocation;
@@ -124,6 +125,16 @@ impl ModuleSymbols {
 
     pub(super) fn len(&self) -> usize {
         self.table.len()
+    }
+
+    pub(super) fn code_addresses(&self, name: &str) -> impl Iterator<Item = u64> {
+        self.table.code_addresses(name)
+    }
+
+    /// Its debug information, and where what that describes lies.
+    pub(super) fn dwarf(&self) -> Option<(&DebugInfo<'static>, &Relocation)> {
+        let debug = self.debug.as_ref()?;
+        Some((debug.file.dwarf()?, &debug.relocation))
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {

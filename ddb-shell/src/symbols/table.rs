@@ -174,6 +174,11 @@ impl SymbolTable {
         (offset <= DATA_BYTES_MAX).then(|| (self.name(&self.data[first]), offset))
     }
 
+    /// The addresses of all code of a name.
+    pub fn code_addresses(&self, name: &str) -> impl Iterator<Item = u64> {
+        self.code.iter().filter(move |entry| self.name(entry) == name).map(|entry| entry.address)
+    }
+
     /// The address of a symbol; code before data, low before high, if several have the name.
     pub fn address_of(&self, name: &str) -> Option<u64> {
         let mut entries = self.code.iter().chain(&self.data);

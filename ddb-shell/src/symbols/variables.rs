@@ -21,12 +21,6 @@ pub struct Global {
     pub is_per_cpu: bool,
 }
 
-/// A module's debug information, and where what it describes lies.
-fn dwarf_of(module: &ModuleSymbols) -> Option<(&DebugInfo<'static>, &Relocation)> {
-    let debug = module.debug()?;
-    Some((debug.file.dwarf()?, &debug.relocation))
-}
-
 impl Symbols<'_> {
     /// What is slow to read, for a thread that has time: the names of everything in a kernel's DWARF. Who needs them earlier
     /// waits for it. `bytes` are the file's, which these symbols are of.
@@ -47,7 +41,7 @@ impl Symbols<'_> {
     #[must_use]
     pub fn unwind(&self, vaddr: u64, registers: &Registers, memory: &dyn GuestMemory) -> Unwound {
         if let Some(module) = self.module_at(vaddr) {
-            let Some((dwarf, relocation)) = dwarf_of(&module) else { return Unwound::Unknown };
+            let Some((dwarf, relocation)) = module.dwarf() else { return Unwound::Unknown };
             return dwarf.unwind(relocation.link_address(vaddr), registers, memory, relocation);
         }
         match &self.dwarf {
@@ -64,7 +58,7 @@ impl Symbols<'_> {
             let scopes = |(dwarf, relocation): (&DebugInfo<'_>, &Relocation)| {
                 dwarf.scopes_at(relocation.link_address(vaddr), relocation)
             };
-            return dwarf_of(&module).map(scopes).unwrap_or_default();
+            return module.dwarf().map(scopes).unwrap_or_default();
         }
         let dwarf = self.dwarf.as_ref();
         dwarf.map(|dwarf| dwarf.scopes_at(self.link_address(vaddr), &self.relocation)).unwrap_or_default()
@@ -90,7 +84,7 @@ impl Symbols<'_> {
     fn described(&self, name: &str, near: Option<u64>) -> Option<Global> {
         let own = near.and_then(|vaddr| self.module_at(vaddr));
         let of_module = |module: &ModuleSymbols| {
-            let (dwarf, relocation) = dwarf_of(module)?;
+            let (dwarf, relocation) = module.dwarf()?;
             self.described_by(dwarf, relocation, name, near)
         };
         let of_kernel = || {

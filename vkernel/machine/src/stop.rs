@@ -138,6 +138,8 @@ pub enum StopReason {
 #[derive(Debug, Default)]
 pub struct Stops {
     set: StopSet,
+    /// The addresses of `set.execute`, sorted: an inlined function may have a thousand, and every block asks.
+    breakpoints: Vec<u64>,
     /// Accesses of the instruction being executed: they count only if it completes.
     accessed: Option<StopReason>,
     met: Option<StopReason>,
@@ -159,13 +161,16 @@ impl Stops {
             return (Vec::new(), false);
         }
         let only = |left: &[u64], right: &[u64]| -> Vec<u64> {
-            left.iter().copied().filter(|address| !right.contains(address)).collect()
+            left.iter().copied().filter(|address| right.binary_search(address).is_err()).collect()
         };
-        let mut breakpoints = only(&self.set.execute, &set.execute);
-        breakpoints.extend(only(&set.execute, &self.set.execute));
+        let mut breakpoints = set.execute.clone();
+        breakpoints.sort_unstable();
+        let mut changed = only(&self.breakpoints, &breakpoints);
+        changed.extend(only(&breakpoints, &self.breakpoints));
         let watches = self.set.watch != set.watch;
         self.set.clone_from(set);
-        (breakpoints, watches)
+        self.breakpoints = breakpoints;
+        (changed, watches)
     }
 
     /// Takes what was met.
@@ -183,12 +188,12 @@ impl Stops {
     /// Whether execution must stop before the instruction at linear address `rip`.
     #[inline]
     pub fn reaches(&mut self, rip: u64, icount: u64) -> bool {
-        !self.set.execute.is_empty() && self.breaks_at(rip, icount)
+        !self.breakpoints.is_empty() && self.breaks_at(rip, icount)
     }
 
     #[cold]
     fn breaks_at(&mut self, rip: u64, icount: u64) -> bool {
-        if self.passed == Some(icount) || !self.set.execute.contains(&rip) {
+        if self.passed == Some(icount) || !self.breaks_before(rip) {
             return false;
         }
         self.passed = Some(icount);
@@ -199,7 +204,7 @@ impl Stops {
     /// Whether decoded code must end before `rip`, so that a breakpoint there begins a block.
     #[must_use]
     pub fn breaks_before(&self, rip: u64) -> bool {
-        self.set.execute.contains(&rip)
+        self.breakpoints.binary_search(&rip).is_ok()
     }
 
     /// Whether some byte of the page of `laddr`, or of its frame at `paddr`, is watched: then no engine may

@@ -1,6 +1,6 @@
 //! All commands: a table, from which `help` and docs/ddb.md are made too.
 
-pub mod break_watch;
+pub mod breakpoint;
 pub mod cpus;
 pub mod data;
 pub mod diversion;
@@ -10,6 +10,7 @@ pub mod modules;
 pub mod run;
 pub mod session;
 pub mod show;
+pub mod stops;
 pub mod system;
 pub mod tasks;
 pub mod travel;
@@ -106,13 +107,13 @@ pub static COMMANDS: &[Command] = &[
     travel::HISTORY,
     travel::BACK,
     travel::FORWARD,
-    break_watch::BREAK,
-    break_watch::DELETE,
-    break_watch::WATCH,
-    break_watch::DWATCH,
-    break_watch::HWATCH,
-    break_watch::DHWATCH,
-    break_watch::STOP,
+    breakpoint::BREAK,
+    breakpoint::DELETE,
+    stops::WATCH,
+    stops::DWATCH,
+    stops::HWATCH,
+    stops::DHWATCH,
+    stops::STOP,
     examine::EXAMINE,
     examine::XF,
     examine::XB,

@@ -196,12 +196,16 @@ pub const CHECKPOINTS: Command = Command {
 impl Ddb<'_> {
     fn describe_kind(&self, kind: &Kind) -> String {
         match kind {
-            Kind::Execute(vaddr) => label(self.debugger.symbols(), *vaddr, self.variables.max_offset),
+            Kind::Execute(places) => {
+                let first = places.first().map_or_else(String::new, |place| self.code_label(*place));
+                let more = places.len().saturating_sub(1);
+                if more == 0 { first } else { format!("{first} and {more} more") }
+            }
             Kind::Watch(watch) => label(self.debugger.symbols(), watch.address, self.variables.max_offset),
             Kind::Exceptions(u32::MAX) => "every exception".to_owned(),
             Kind::Exceptions(vectors) => {
                 let vector = vectors.trailing_zeros() as u8;
-                format!("exception {vector} ({})", super::break_watch::exception_name(vector))
+                format!("exception {vector} ({})", super::stops::exception_name(vector))
             }
             Kind::Interrupts(None) => "every interrupt".to_owned(),
             Kind::Interrupts(Some(vector)) => format!("interrupt {vector:#x}"),

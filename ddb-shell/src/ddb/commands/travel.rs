@@ -5,7 +5,7 @@ use super::super::expr;
 use super::super::lexer::Token;
 use super::super::symbolic::label;
 use super::super::{CommandError, Ddb, INTERRUPTED};
-use super::break_watch::exception_name;
+use super::stops::exception_name;
 use super::{Command, Group, Repeats};
 use crate::debugger::Why;
 use crate::debugger::place;
@@ -224,16 +224,21 @@ pub const WRITES: Command = Command {
 pub const CALLS: Command = Command {
     names: &["calls"],
     usage: "FUNCTION [limit COUNT]",
-    help: "Lists every call of a function in the whole recording, with its arguments as the ABI passes them in registers, and the place to seek to.",
+    help: "Lists every call of a function in the whole recording, with its arguments, and the place to seek to; by debug information also where it was inlined. Without that, arguments are the registers in which the ABI passes them.",
     group: Group::Time,
     repeats: Repeats::Never,
     run: |ddb, mut arguments| {
-        let address = ddb.value(&mut arguments.lexer, "calls")?;
+        if arguments.lexer.peek()? == Token::End {
+            return Err(CommandError::said(format!("calls {}", CALLS.usage)));
+        }
+        let word = arguments.lexer.rest().split_whitespace().next().unwrap_or_default();
+        let name = word.rsplit(':').next().unwrap_or_default().to_owned();
+        let places = ddb.code(&mut arguments)?;
         let limit = ddb.limit(&mut arguments)?;
-        let set = StopSet { execute: vec![address], ..StopSet::default() };
+        let set = StopSet { execute: places, ..StopSet::default() };
         ddb.list_hits(&set, limit, &|ddb, hit| {
             ddb.look_at(hit.place)?;
-            Ok(ddb.debugger.call_text(usize::from(hit.vcpu), address))
+            Ok(ddb.debugger.call_text(usize::from(hit.vcpu), &name))
         })
     },
 };

@@ -19,6 +19,8 @@ pub(super) enum Named {
     Variable,
     DeclaredVariable,
     Function,
+    /// What functions that were inlined are copies of.
+    Inlined,
 }
 
 /// Threads that are worth starting.
@@ -111,6 +113,7 @@ struct Attributes<'data> {
     sibling: Option<UnitOffset>,
     origin: Option<AttributeValue<Section<'data>>>,
     is_declaration: bool,
+    is_inlined: bool,
     has_place: bool,
 }
 
@@ -170,13 +173,14 @@ impl<'data> Reader<'_, 'data> {
     ) -> gimli::Result<()> {
         let named = match named {
             Named::Type(_) if attributes.is_declaration => return Ok(()),
+            Named::Function if attributes.is_inlined => Named::Inlined,
             Named::Function if !attributes.has_place => return Ok(()),
             Named::Variable if !attributes.has_place => Named::DeclaredVariable,
             named => named,
         };
         let Some(value) = self.name_value(unit, attributes) else { return Ok(()) };
         // Variables and functions are all kept, for several files may have static ones of the same name.
-        let is_shared = !matches!(named, Named::Variable | Named::Function);
+        let is_shared = !matches!(named, Named::Variable | Named::Function | Named::Inlined);
         let key = match value {
             AttributeValue::DebugStrRef(offset) => NameKey::Merged(offset.0),
             AttributeValue::String(text) => NameKey::Inline(text.slice()),
@@ -217,6 +221,7 @@ fn read_attributes<'data>(
                 | gimli::DW_AT_specification
                 | gimli::DW_AT_abstract_origin
                 | gimli::DW_AT_declaration
+                | gimli::DW_AT_inline
                 | gimli::DW_AT_location
                 | gimli::DW_AT_const_value
                 | gimli::DW_AT_low_pc
@@ -236,6 +241,11 @@ fn read_attributes<'data>(
                 if let AttributeValue::UnitRef(offset) = attribute.value() {
                     read.sibling = Some(offset);
                 }
+            }
+            gimli::DW_AT_inline => {
+                let inlined = [gimli::DW_INL_inlined, gimli::DW_INL_declared_inlined];
+                read.is_inlined =
+                    matches!(attribute.value(), AttributeValue::Inline(how) if inlined.contains(&how));
             }
             gimli::DW_AT_declaration => read.is_declaration = attribute.value() == AttributeValue::Flag(true),
             _ => read.has_place = true,

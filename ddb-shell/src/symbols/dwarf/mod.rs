@@ -6,6 +6,8 @@
 
 mod frames;
 mod index;
+mod inlined;
+mod line_places;
 mod location;
 mod scope;
 #[cfg(test)]
@@ -127,11 +129,15 @@ impl<'data> DebugInfo<'data> {
 
     /// The entry at an offset of `.debug_info`.
     pub(super) fn place(&self, offset: usize) -> Option<Place<'_, 'data>> {
-        let starts_after = |slot: &UnitSlot<'_>| unit_start(&slot.header) > offset;
-        let after = self.units().partition_point(|slot| !starts_after(slot));
-        let number = after.checked_sub(1)?;
+        let number = self.number_at(offset)?;
         let start = unit_start(&self.units()[number].header);
         Some(Place { unit: self.unit(number)?, offset: UnitOffset(offset - start) })
+    }
+
+    /// The number of the unit that has an offset of `.debug_info`.
+    fn number_at(&self, offset: usize) -> Option<usize> {
+        let starts_after = |slot: &UnitSlot<'_>| unit_start(&slot.header) > offset;
+        self.units().partition_point(|slot| !starts_after(slot)).checked_sub(1)
     }
 
     /// The offset in `.debug_info` of an entry of a unit.

@@ -60,7 +60,7 @@ fn compared(bytes: &'static [u8], symbols: &Symbols<'_>) -> Result<(usize, Vec<S
     let stripped = Symbols::none();
     anyhow::ensure!(stripped.types().add_btf(section.data()?.to_vec()), "damaged BTF");
     let described = |symbols: &Symbols<'_>, name: &str| {
-        let found = symbols.types().find(NameKind::Tag(Keyword::Struct), name);
+        let found = symbols.types().find(NameKind::Tag(Keyword::Struct), name, None);
         // BTF does not tell `[]` from `[0]`, and pahole, which writes it, makes all dimensions one.
         found.map(|type_ref| flattened(&print_type(&type_ref, symbols).replace("[]", "[0]")))
     };

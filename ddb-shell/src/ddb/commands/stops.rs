@@ -1,4 +1,4 @@
-//! What stops the guest: breakpoints, watchpoints, events.
+//! What stops the guest besides breakpoints: watchpoints, events.
 
 use super::super::dispatch::Arguments;
 use super::super::expr;
@@ -11,54 +11,6 @@ use crate::debugger::place::{self, Place};
 use crate::debugger::stops::{Condition, Entry, Kind};
 use machine::{Space, StopReason, Watchpoint};
 use std::fmt::Write as _;
-
-/// `break`
-pub const BREAK: Command = Command {
-    names: &["break", "b"],
-    usage: "[ADDRESS][,COUNT] [if {EXPRESSION}]",
-    help: "Stops before the instruction at ADDRESS (dot); with COUNT, only every COUNT-th time that is met going forwards; with a condition in C, only where it holds. Works in both directions, writes nothing into the guest, and there can be any number.",
-    group: Group::Stops,
-    repeats: Repeats::Never,
-    run: |ddb, mut arguments| {
-        let range = ddb.range_within(&mut arguments)?;
-        let condition = ddb.condition(&mut arguments, Some(range.address))?;
-        if ddb.debugger.stops.breakpoint_at(range.address).is_some() {
-            return Err(CommandError::said("Already set."));
-        }
-        let entry = ddb.debugger.stops.add(Kind::Execute(range.address));
-        entry.every = range.count.unwrap_or(1).max(1);
-        entry.condition = condition;
-        let number = entry.number;
-        let label = label(ddb.debugger.symbols(), range.address, ddb.variables.max_offset);
-        let _ = writeln!(ddb.out, "Breakpoint {number} at {label}");
-        Ok(())
-    },
-};
-
-/// `delete`
-pub const DELETE: Command = Command {
-    names: &["delete", "d"],
-    usage: "[ADDRESS | #NUMBER | all]",
-    help: "Removes the breakpoint at ADDRESS (dot), the breakpoint, watchpoint or event of this NUMBER, or all of them.",
-    group: Group::Stops,
-    repeats: Repeats::Never,
-    run: |ddb, mut arguments| {
-        if arguments.lexer.rest() == "all" {
-            ddb.debugger.stops.remove(|_| true);
-            return Ok(());
-        }
-        let removed = if arguments.lexer.accept("#") {
-            let number = ddb.decimal(&mut arguments.lexer)?;
-            ddb.end(&mut arguments.lexer)?;
-            ddb.debugger.stops.remove(|entry| Some(u64::from(entry.number)) == number)
-        } else {
-            let range = ddb.range(&mut arguments)?;
-            let is_it = |entry: &Entry| matches!(entry.kind, Kind::Execute(at) if at == range.address);
-            ddb.debugger.stops.remove(is_it)
-        };
-        if removed == 0 { Err(CommandError::said("Not set.")) } else { Ok(()) }
-    },
-};
 
 /// `watch`
 pub const WATCH: Command = Command {
@@ -109,7 +61,7 @@ pub const STOP: Command = Command {
     repeats: Repeats::Never,
     run: |ddb, mut arguments| {
         let kind = ddb.event(&mut arguments)?;
-        let condition = ddb.condition(&mut arguments, None)?;
+        let condition = ddb.condition(&mut arguments, &[])?;
         let entry = ddb.debugger.stops.add(kind);
         entry.condition = condition;
         let number = entry.number;
@@ -127,7 +79,7 @@ fn add_watch(ddb: &mut Ddb<'_>, mut arguments: Arguments<'_>) -> Result<(), Comm
     let reads = modifier.contains(['r', 'a']);
     let writes = modifier.contains(['w', 'a']) || !reads;
     let (address, length_bytes) = ddb.object(&mut arguments, 4)?;
-    let condition = ddb.condition(&mut arguments, None)?;
+    let condition = ddb.condition(&mut arguments, &[])?;
     let watch = Watchpoint { space, address, length_bytes, read: reads, write: writes };
     let entry = ddb.debugger.stops.add(Kind::Watch(watch));
     entry.condition = condition;
@@ -169,11 +121,12 @@ impl Ddb<'_> {
         Ok((range.address, length_bytes))
     }
 
-    /// Reads `if {EXPRESSION}`, if it is there, to the end of the line.
+    /// Reads `if {EXPRESSION}`, if it is there, to the end of the line. It is read in the scope of each of `places`, else of
+    /// the frame.
     pub(super) fn condition(
         &mut self,
         arguments: &mut Arguments<'_>,
-        vaddr: Option<u64>,
+        places: &[u64],
     ) -> Result<Option<Condition>, CommandError> {
         let lexer = &mut arguments.lexer;
         match lexer.next()? {
@@ -185,7 +138,10 @@ impl Ddb<'_> {
                     ));
                 };
                 self.end(lexer)?;
-                let holds = self.debugger.c_condition(&text, vaddr).map_err(CommandError::Said)?;
+                let holds = match places {
+                    [] => self.debugger.c_condition(&text, None).map_err(CommandError::Said)?,
+                    places => self.condition_at(&text, places)?,
+                };
                 Ok(Some(Condition { text, holds }))
             }
             _ => Err(CommandError::said("Only `if {EXPRESSION}` can follow")),
