@@ -109,27 +109,6 @@ fn a_step_back_is_one_of_the_thread_that_gdb_shows() {
 }
 
 #[test]
-fn an_editor_is_told_how_to_open_the_recording_and_opens_it_so() {
-    let sandbox = with_a_race();
-    let printed = sandbox.run(["gdb", "--launch-json", "latest-fail"]);
-    printed.expect(0, &[]);
-    let json: serde_json::Value = serde_json::from_str(&printed.stdout).expect("JSON");
-    let [recording, live] = [0, 1].map(|index| &json["configurations"][index]);
-    assert_eq!((&recording["type"], &live["type"]), (&"cppdbg".into(), &"cppdbg".into()), "{printed}");
-    assert_eq!(live["miDebuggerServerAddress"], "localhost:1234", "{printed}");
-    let text = |name: &str| recording[name].as_str().unwrap_or_else(|| panic!("no {name}: {printed}"));
-    // What Microsoft's extension does with them.
-    let commands = sandbox.write("mi", "1-stack-info-frame\n2-exec-step-instruction --reverse\n3-gdb-exit\n");
-    let ran = sandbox.script(&format!(
-        "'{}' {} --interpreter=mi <'{}'",
-        text("miDebuggerPath"),
-        text("miDebuggerArgs"),
-        commands.display()
-    ));
-    expect_in_order(&ran, &["1^done,frame={", "func=\"panic\"", "2^running", "3^exit"]);
-}
-
-#[test]
 fn breakpoints_with_conditions_are_evaluated_on_this_side() {
     let sandbox = with_a_race();
     let ran = gdb(

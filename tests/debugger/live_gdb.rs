@@ -136,7 +136,7 @@ fn a_function_that_ran_before_its_name_was_known_is_stopped_at() {
 fn a_guest_stops_at_the_event_that_was_named() {
     for (event, expected) in [
         ("put_on_shelf,2", "put_on_shelf (shelf="),
-        ("'interrupt'", "send ("),
+        ("'interrupt'", "trap_stubs ("),
         ("'port 3f8'", "outb ("),
         ("'@/phase 2 of/'", "serial_"),
         ("@1_000_000", "at 1000000"),

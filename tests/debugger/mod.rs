@@ -1,5 +1,8 @@
-//! The debugger as a person uses it: the prompt on recordings and live, and the real gdb.
+//! The debugger as a person uses it: the prompt on recordings and live, the real gdb, and editors that
+//! speak to it.
 
+mod dap;
+mod editor;
 mod gdb;
 mod live_gdb;
 mod prompt;

@@ -143,7 +143,7 @@ pub fn boot_command() -> clap::Command {
 /// Parses the arguments that follow the program's name. An `Err` says what to print where and with which status to
 /// exit; help and version are such an `Err` too.
 pub fn parse(arguments: Vec<OsString>) -> Result<Command, Stop> {
-    let arguments = with_subcommand(arguments);
+    let arguments = with_subcommand(with_interpreter_behind(arguments));
     if arguments.first().is_some_and(|first| first == "boot")
         && let Some(hint) = qemu::hint(&arguments[1..], &boot_command())
     {
@@ -181,6 +181,18 @@ pub enum Stop {
     Print(String),
     /// An error.
     Error(anyhow::Error),
+}
+
+/// An editor that takes `vkernel gdb TRACE --` for a gdb puts gdb's `--interpreter` in front of all: it belongs to GDB-ARGS.
+fn with_interpreter_behind(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let is_interpreter = |first: &OsString| first.to_str().is_some_and(|it| it.starts_with("--interpreter="));
+    if arguments.first().is_some_and(is_interpreter) && arguments.get(1).is_some_and(|next| next == "gdb") {
+        if !arguments.iter().any(|argument| argument == "--") {
+            arguments.push("--".into());
+        }
+        arguments.rotate_left(1);
+    }
+    arguments
 }
 
 /// Puts `boot` in front unless the first argument is a subcommand, or asks for help or version of the whole.

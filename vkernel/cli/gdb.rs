@@ -11,8 +11,6 @@ use ddb_shell::ddb::Ddb;
 use ddb_shell::gdb::Ended;
 use host::{Host, HostOptions};
 use machine::Interrupt;
-use std::io::ErrorKind;
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -37,13 +35,13 @@ pub fn run(config: &GdbConfig) -> Result<ExitStatus> {
     let file = symbols.file_of(debugger.symbols());
     let mut ddb = Ddb::new(debugger);
     match &config.listen {
-        Some(address) => listen(&mut ddb, address),
-        None => start(&mut ddb, config, file, slide),
+        Some(address) if config.arguments.is_empty() => listen(&mut ddb, address),
+        _ => start(&mut ddb, config, file, slide),
     }
 }
 
-/// A launch.json: the recording, with this program in the place of gdb, which it starts; and a live guest, over the address at which
-/// `boot --gdb` serves.
+/// A launch.json for Microsoft's cppdbg: the recording, with this program in the place of gdb, which it starts; and a live guest,
+/// over the address at which `boot --gdb` serves.
 fn launch_json(config: &GdbConfig) -> Result<String> {
     let trace = std::path::absolute(config.replay.reader.path())?;
     let name = trace.file_stem().unwrap_or_default().to_string_lossy();
@@ -52,11 +50,13 @@ fn launch_json(config: &GdbConfig) -> Result<String> {
         words.extend(["--symbols".to_owned(), std::path::absolute(file)?.display().to_string()]);
     }
     words.extend([trace.display().to_string(), "--".to_owned()]);
-    let program = match config.replay.symbols.first() {
+    let file = |given: &PathBuf| if given.is_dir() { given.join("vmlinux") } else { given.clone() };
+    let is_kernel = |file: &PathBuf| file.is_file() && !file.to_string_lossy().contains(".ko");
+    let program = match config.replay.symbols.iter().map(file).find(is_kernel) {
         Some(file) => std::path::absolute(file)?.display().to_string(),
         None => "${workspaceFolder}/vmlinux".to_owned(),
     };
-    let common = |name: String, program: &str| {
+    let common = |name: String| {
         serde_json::json!({
             "name": name,
             "type": "cppdbg",
@@ -64,19 +64,35 @@ fn launch_json(config: &GdbConfig) -> Result<String> {
             "program": program,
             "cwd": "${workspaceFolder}",
             "MIMode": "gdb",
+            // Without it, it goes on from where it is opened.
+            "stopAtConnect": true,
         })
     };
-    let mut recording = common(format!("vkernel: {name}"), &program);
+    let mut recording = common(format!("vkernel: {name}"));
     recording["miDebuggerPath"] = std::env::current_exe()?.display().to_string().into();
-    recording["miDebuggerArgs"] = crate::text::shell(&words).into();
-    // What is started stands where it was opened: nothing is to be run or connected to.
-    recording["customLaunchSetupCommands"] = serde_json::json!([]);
+    recording["miDebuggerArgs"] = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ").into();
+    // With the commands that follow nobody connects to it. But with a server it looks for no file, opens no terminal, and
+    // interrupts by gdb: the process, whose number it would send SIGINT to, is not one of this host.
+    recording["miDebuggerServerAddress"] = "the recording".into();
+    // In the place of those that load symbols and connect, which is done by then. An empty list is taken for none.
+    recording["customLaunchSetupCommands"] = serde_json::json!([{
+        "text": "-environment-cd \"${workspaceFolder}\"",
+        "description": "where sources are",
+    }]);
+    // Only without commands of one's own it asks gdb.
+    recording["targetArchitecture"] = "x86_64".into();
     recording["launchCompleteCommand"] = "None".into();
-    let mut live = common("vkernel: a live guest, booted with --gdb".to_owned(), &program);
+    let mut live = common("vkernel: a live guest, booted with --gdb".to_owned());
     live["miDebuggerPath"] = config.gdb.display().to_string().into();
     live["miDebuggerServerAddress"] = "localhost:1234".into();
     let all = serde_json::json!({ "version": "0.2.0", "configurations": [recording, live] });
     Ok(serde_json::to_string_pretty(&all)? + "\n")
+}
+
+/// A word of a command line that .NET takes apart, which knows no quotes but double ones.
+fn quoted(word: &str) -> String {
+    let is_plain = !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || c == '"');
+    if is_plain { word.to_owned() } else { format!("\"{}\"", word.replace('"', "\\\"")) }
 }
 
 /// Serves one gdb after the other at an address.
@@ -99,14 +115,18 @@ fn serve(ddb: &mut Ddb<'_>, connection: Connection) -> Result<Ended> {
     connection.serve(ddb, Box::new(move || interrupt.raise()))
 }
 
-/// Starts gdb and serves it over a socket of its own.
+/// Starts gdb and serves it, over a socket of its own unless it is to connect to an address when it wants.
 fn start(ddb: &mut Ddb<'_>, config: &GdbConfig, file: Option<&Path>, slide: i64) -> Result<ExitStatus> {
     let directory = tempfile::tempdir().context("a directory for the socket")?;
-    let socket = directory.path().join("gdb");
-    let listener = UnixListener::bind(&socket).with_context(|| socket.display().to_string())?;
+    let port = match &config.listen {
+        Some(address) => GdbPort::open("--listen", address, || {})?,
+        None => GdbPort::open_silently(&directory.path().join("gdb"))?,
+    };
     let symbols = symbol_file(config, file, directory.path())?;
     let mut gdb = Command::new(&config.gdb);
     gdb.args(["-q", "-ex", "set architecture i386:x86-64", "-ex", "set pagination off"]);
+    // For editors, which interrupt by a command; it cannot be set any more once there is a guest.
+    gdb.args(["-ex", "set mi-async on"]);
     if let Some(file) = &symbols {
         load_symbols(&mut gdb, file, slide);
         let scripts = file.with_file_name("vmlinux-gdb.py");
@@ -114,10 +134,8 @@ fn start(ddb: &mut Ddb<'_>, config: &GdbConfig, file: Option<&Path>, slide: i64)
             gdb.arg("-ex").arg(format!("source {}", scripts.display()));
         }
     }
-    gdb.arg("-ex").arg(format!("target remote {}", socket.display()));
-    // gdb begins with its first thread, whatever stopped.
-    if ddb.debugger.vcpu > 0 {
-        gdb.arg("-ex").arg(format!("thread {}", ddb.debugger.vcpu + 1));
+    if config.listen.is_none() {
+        gdb.arg("-ex").arg(format!("target remote {}", port.address()));
     }
     let mut gdb = gdb.args(&config.arguments).spawn().with_context(|| {
         format!(
@@ -125,7 +143,7 @@ fn start(ddb: &mut Ddb<'_>, config: &GdbConfig, file: Option<&Path>, slide: i64)
             config.gdb.display()
         )
     })?;
-    let served = serve_child(ddb, &listener, &mut gdb);
+    let served = serve_child(ddb, &port, &mut gdb);
     let status = gdb.wait().context("waiting for gdb")?;
     served?;
     Ok(if status.success() { ExitStatus::Good } else { ExitStatus::HostTrouble })
@@ -145,18 +163,10 @@ fn load_symbols(gdb: &mut Command, file: &Path, slide: i64) {
 }
 
 /// Serves gdb as often as it connects, until it has ended.
-fn serve_child(ddb: &mut Ddb<'_>, listener: &UnixListener, gdb: &mut Child) -> Result<()> {
-    listener.set_nonblocking(true)?;
+fn serve_child(ddb: &mut Ddb<'_>, port: &GdbPort, gdb: &mut Child) -> Result<()> {
     while gdb.try_wait()?.is_none() {
-        match listener.accept() {
-            Ok((stream, _)) => {
-                stream.set_nonblocking(false)?;
-                serve(ddb, Connection::Unix(stream))?;
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Err(error) => return Err(error).context("waiting for gdb"),
+        if let Some(connection) = port.wait(Duration::from_millis(20))? {
+            serve(ddb, connection)?;
         }
     }
     Ok(())

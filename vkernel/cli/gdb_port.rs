@@ -89,8 +89,22 @@ impl GdbPort {
     /// # Errors
     /// The host refuses the address.
     pub fn open(option: &str, address: &str, arrived: impl Fn() + Send + 'static) -> Result<GdbPort> {
-        let (listener, address) = bind(option, address)?;
-        say::line(&format!("gdb: target remote {address}"));
+        let port = GdbPort::listen(bind(option, address)?, arrived);
+        say::line(&format!("gdb: target remote {}", port.address));
+        Ok(port)
+    }
+
+    /// Listens at a Unix socket for a gdb that is told by the program itself.
+    ///
+    /// # Errors
+    /// The host refuses the path.
+    pub fn open_silently(path: &Path) -> Result<GdbPort> {
+        let address = path.display().to_string();
+        let listener = at_path(path).with_context(|| address.clone())?;
+        Ok(GdbPort::listen((Listener::Unix(listener), address), || {}))
+    }
+
+    fn listen((listener, address): (Listener, String), arrived: impl Fn() + Send + 'static) -> GdbPort {
         let (sender, receiver) = channel();
         let telling = Arc::new(Mutex::new(()));
         let told = Arc::clone(&telling);
@@ -108,7 +122,7 @@ impl GdbPort {
                 arrived();
             }
         });
-        Ok(GdbPort { address, arrived: receiver, telling })
+        GdbPort { address, arrived: receiver, telling }
     }
 
     /// Where it listens.

@@ -11,11 +11,10 @@ mod target;
 mod tests;
 
 use crate::ddb::Ddb;
-use crate::debugger::DebugError;
-use gdbstub::common::Signal;
+use crate::debugger::{DebugError, Why};
 use gdbstub::conn::Connection;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
-use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError, MultiThreadStopReason};
+use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError};
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use target::Session;
@@ -95,7 +94,10 @@ pub fn serve(
     loop {
         stub = match stub {
             GdbStubStateMachine::Idle(mut idle) => match idle.borrow_conn().received.recv() {
-                Ok(byte) => idle.incoming_data(&mut session, byte).map_err(serve_error)?,
+                Ok(byte) => {
+                    session.hear(byte);
+                    idle.incoming_data(&mut session, byte).map_err(serve_error)?
+                }
                 Err(_) => return Ok(Ended::Detached),
             },
             GdbStubStateMachine::Running(mut running) => {
@@ -121,8 +123,8 @@ pub fn serve(
                 }
             }
             GdbStubStateMachine::CtrlCInterrupt(ctrl_c) => {
-                let reason = Some(MultiThreadStopReason::Signal(Signal::SIGINT));
-                ctrl_c.interrupt_handled(&mut session, reason).map_err(serve_error)?
+                let reason = session.reason(Why::Interrupted);
+                ctrl_c.interrupt_handled(&mut session, Some(reason)).map_err(serve_error)?
             }
             GdbStubStateMachine::Disconnected(mut disconnected) => {
                 if matches!(disconnected.get_reason(), DisconnectReason::Kill) {

@@ -54,10 +54,17 @@ pub struct Session<'d, 'a> {
     is_interrupted: bool,
     /// The breakpoints that gdb knows: at any other it would go on by itself.
     own: BTreeSet<u32>,
-    /// The vCPU that is meant by "any": the one that stopped or was chosen last. Backwards gdb steps any thread, and means
-    /// the one it shows.
-    chosen: Option<usize>,
+    /// The vCPU that is meant by "any": the one that stopped or was chosen last. gdb begins with it, and backwards it steps any
+    /// thread, and means the one it shows.
+    chosen: usize,
+    /// The last bytes that gdb has sent.
+    heard: [u8; LIST_THREADS.len()],
+    /// What is asked for next is the list of threads, not any thread.
+    is_listing: bool,
 }
+
+/// How a packet begins that asks for the threads, by whose order gdb numbers them.
+const LIST_THREADS: &[u8] = b"$qf";
 
 /// A vCPU as gdb's thread.
 fn tid(vcpu: usize) -> Tid {
@@ -71,7 +78,23 @@ fn vcpu(tid: Tid) -> usize {
 impl<'d, 'a> Session<'d, 'a> {
     /// gdb as the face of a session.
     pub fn new(ddb: &'d mut Ddb<'a>) -> Session<'d, 'a> {
-        Session { ddb, wanted: Wanted::Continue, is_interrupted: false, own: BTreeSet::new(), chosen: None }
+        Session {
+            chosen: ddb.debugger.vcpu,
+            ddb,
+            wanted: Wanted::Continue,
+            is_interrupted: false,
+            own: BTreeSet::new(),
+            heard: [0; LIST_THREADS.len()],
+            is_listing: false,
+        }
+    }
+
+    /// Hears a byte that gdb has sent, before it is handled. gdbstub asks the same question for any thread, which it takes to
+    /// be the first, and for all.
+    pub fn hear(&mut self, byte: u8) {
+        self.heard.rotate_left(1);
+        self.heard[LIST_THREADS.len() - 1] = byte;
+        self.is_listing |= self.heard == LIST_THREADS;
     }
 
     /// From now on an interrupt is for what runs next: an earlier one was in the data of a packet.
@@ -124,11 +147,13 @@ impl<'d, 'a> Session<'d, 'a> {
             }
         };
         self.is_interrupted = why == Why::Interrupted;
-        self.chosen = Some(self.ddb.debugger.vcpu);
+        self.chosen = self.ddb.debugger.vcpu;
         Ok(self.reason(why))
     }
 
-    fn reason(&self, why: Why) -> MultiThreadStopReason<u64> {
+    /// A stop for gdb. Each names its vCPU: for one that does not, gdb takes the first, and reads what gdbstub has of another.
+    #[must_use]
+    pub fn reason(&self, why: Why) -> MultiThreadStopReason<u64> {
         let debugger = &self.ddb.debugger;
         let tid = tid(debugger.vcpu);
         let trap = MultiThreadStopReason::SignalWithThread { tid, signal: Signal::SIGTRAP };
@@ -272,9 +297,9 @@ impl MultiThreadBase for Session<'_, '_> {
     }
 
     fn list_active_threads(&mut self, thread_is_active: &mut dyn FnMut(Tid)) -> Result<(), DebugError> {
-        // gdbstub takes the first for any; gdb keeps the order in which it came to know them.
-        let others = (0..self.cpus().len()).filter(|vcpu| Some(*vcpu) != self.chosen);
-        self.chosen.into_iter().chain(others).for_each(|vcpu| thread_is_active(tid(vcpu)));
+        let first = if std::mem::take(&mut self.is_listing) { 0 } else { self.chosen };
+        let others = (0..self.cpus().len()).filter(|vcpu| *vcpu != first);
+        std::iter::once(first).chain(others).for_each(|vcpu| thread_is_active(tid(vcpu)));
         Ok(())
     }
 
@@ -282,7 +307,7 @@ impl MultiThreadBase for Session<'_, '_> {
         // gdb asks when its user chooses a thread, before it shows it.
         let is_alive = vcpu(tid) < self.cpus().len();
         if is_alive {
-            self.chosen = Some(vcpu(tid));
+            self.chosen = vcpu(tid);
         }
         Ok(is_alive)
     }
@@ -381,9 +406,9 @@ impl ReverseCont<Tid> for Session<'_, '_> {
 }
 
 impl ReverseStep<Tid> for Session<'_, '_> {
-    fn reverse_step(&mut self, tid: Tid) -> Result<(), DebugError> {
+    fn reverse_step(&mut self, _tid: Tid) -> Result<(), DebugError> {
         // gdb says `any` once, and gdbstub keeps whom that was then.
-        self.want(self.chosen.map_or(tid, self::tid), Wanted::StepBack);
+        self.want(tid(self.chosen), Wanted::StepBack);
         Ok(())
     }
 }

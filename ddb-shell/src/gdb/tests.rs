@@ -72,6 +72,18 @@ fn threads_that_are_not_there_do_nothing() {
 }
 
 #[test]
+fn gdb_begins_with_the_vcpu_that_stopped_and_numbers_all_in_order() {
+    let mut ddb = ddb_in_panic();
+    for vcpu in [0, 1] {
+        ddb.debugger.vcpu = vcpu;
+        let text = answers(&mut ddb, &[b"?", b"qfThreadInfo", b"?"]);
+        let stopped = format!("$T05thread:{:02x};#", vcpu + 1);
+        assert_eq!(text.matches(&stopped).count(), 2, "{stopped}: {text}");
+        assert!(text.contains("$m01,02#"), "{text}");
+    }
+}
+
+#[test]
 fn what_a_client_stops_at_goes_with_it() {
     let mut ddb = ddb_in_panic();
     ddb.execute("watch 1000,8");

@@ -5,9 +5,11 @@
 //! manager, no compiler, a prompt that never comes) panics with the command that failed.
 #![forbid(unsafe_code)]
 
+mod apt_root;
 mod console;
 mod crates;
 mod dice;
+mod gdb;
 pub mod guests;
 pub mod nonsense;
 mod packages;
@@ -15,9 +17,11 @@ mod program;
 pub mod prompt;
 mod shared;
 
+pub use apt_root::AptRoot;
 pub use console::Step;
 pub use crates::file_of_crate;
 pub use dice::Dice;
+pub use gdb::gdb_with_dap;
 pub use packages::unpacked;
 pub use program::{Run, Session, Typing, Vkernel, reported, reported_digest, reported_icount};
 pub use shared::{must, once, run};

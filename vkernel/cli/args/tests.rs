@@ -172,6 +172,20 @@ fn traces_are_named_or_the_latest_is_meant() {
 }
 
 #[test]
+fn what_an_editor_puts_in_front_for_gdb_is_gdbs() {
+    for line in [
+        "--interpreter=mi gdb --at @5 latest",
+        "--interpreter=mi gdb --at @5 latest --",
+        "gdb --at @5 latest -- --interpreter=mi",
+    ] {
+        let Ok(Command::Gdb(gdb)) = parsed(line) else { panic!("{line}") };
+        assert_eq!(gdb.arguments, ["--interpreter=mi"], "{line}");
+        assert_eq!(gdb.at.as_deref(), Some("@5"), "{line}");
+    }
+    assert_eq!(refused("--interpreter=mi bzImage").0, 129);
+}
+
+#[test]
 fn arguments_that_are_no_text_are_refused_or_taken_but_never_fatal() {
     use std::os::unix::ffi::OsStringExt;
     let odd = || OsString::from_vec(vec![b'k', 0xff]);

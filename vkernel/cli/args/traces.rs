@@ -80,10 +80,12 @@ pub struct GdbArgs {
     #[arg(long = "debugger", value_name = "FILE", default_value = "gdb", value_hint = ValueHint::CommandName)]
     pub gdb: PathBuf,
 
-    /// Start no gdb; serve those that connect to this address
+    /// Start no gdb; serve those that connect to this address, or to this path of a Unix socket
     ///
     /// Only this host's own address is taken unless another is named. A port of 0 is chosen by the host, and said.
-    #[arg(long, value_name = "[HOST]:PORT", num_args = 0..=1, require_equals = true, default_missing_value = "localhost:1234")]
+    /// With GDB-ARGS gdb is started all the same, with the symbols loaded, and connects when it is told to: for editors
+    /// that do that themselves.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true, default_missing_value = "localhost:1234")]
     pub listen: Option<String>,
 
     /// Print a launch.json for VS Code, filled in for this recording, and start nothing

@@ -90,7 +90,7 @@ pub struct GdbConfig {
     pub at: Option<Place>,
     /// The gdb to start.
     pub gdb: PathBuf,
-    /// Where to serve, instead of starting one.
+    /// Where to serve those that come, if that is not only the one that is started.
     pub listen: Option<String>,
     /// Whether only a configuration for an editor is wanted.
     pub launch_json: bool,
@@ -102,8 +102,15 @@ impl GdbConfig {
     /// Opens a trace.
     ///
     /// # Errors
-    /// When there is no such trace, or the place is none.
+    /// When there is no such trace, the place is none, or gdb could not be connected to.
     pub fn open(arguments: GdbArgs) -> Result<GdbConfig> {
+        // Then gdb connects when the editor says where to, and not before.
+        let is_adapter = arguments.arguments.iter().any(|word| word == "dap" || word == "--interpreter=dap");
+        if is_adapter && arguments.listen.is_none() {
+            return Err(usage(
+                "gdb as a debug adapter: add --listen=ADDRESS, and have the editor attach to that target",
+            ));
+        }
         Ok(GdbConfig {
             at: place(arguments.at.as_deref())?,
             replay: open_replay(arguments.replay)?,
