@@ -131,7 +131,10 @@ const CASES: &[Case] = &[
     ),
     ("c", r"(?s)^\[ vCPU \d @\d+ \]\nBreakpoint at +\w+"),
     ("show breaks", r"(?m)^\*3 +1 +1 +\w+.* \[.*\] and \d+ more if"),
-    ("calls list_add_tail limit 2", r"(?m)^@\d+ +vCPU \d +list_add_tail\(head=.*, entry=.*\) inlined in \w+$"),
+    (
+        "calls list_add_tail limit 2",
+        r"(?m)^@\d+ +vCPU \d +list_add_tail\(head=.*, entry=.*\) inlined in \w+$",
+    ),
     ("delete list_add_tail", r"^$"),
     ("break work.c:73", r"^Breakpoint 4 at put_on_shelf\+0x\w+ \[tests/guests/demo/work.c:73\]\n$"),
     ("delete demo/work.c:73", r"^$"),

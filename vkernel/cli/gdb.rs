@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
+/// Has gdb know the symbols of modules.
+const MODULES: &str = include_str!("gdb/modules.py");
+
 /// Runs gdb on a recording, or serves one that comes.
 ///
 /// # Errors
@@ -32,11 +35,11 @@ pub fn run(config: &GdbConfig) -> Result<ExitStatus> {
     let _host = Host::open(options)?;
     let debugger = open_session(replay, config.at.as_ref(), &symbols, interrupt)?;
     let slide = debugger.symbols().slide();
-    let file = symbols.file_of(debugger.symbols());
+    let file = symbols.file_of(debugger.symbols()).map(Path::to_path_buf);
     let mut ddb = Ddb::new(debugger);
     match &config.listen {
         Some(address) if config.arguments.is_empty() => listen(&mut ddb, address),
-        _ => start(&mut ddb, config, file, slide),
+        _ => start(&mut ddb, config, file.as_deref(), slide),
     }
 }
 
@@ -134,6 +137,10 @@ fn start(ddb: &mut Ddb<'_>, config: &GdbConfig, file: Option<&Path>, slide: i64)
             gdb.arg("-ex").arg(format!("source {}", scripts.display()));
         }
     }
+    // One that speaks no Python goes without.
+    let modules = directory.path().join("modules.py");
+    std::fs::write(&modules, MODULES).with_context(|| modules.display().to_string())?;
+    gdb.arg("-ex").arg(format!("source {}", modules.display()));
     if config.listen.is_none() {
         gdb.arg("-ex").arg(format!("target remote {}", port.address()));
     }

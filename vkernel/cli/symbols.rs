@@ -16,15 +16,35 @@ use std::sync::{Arc, LazyLock, Mutex};
 /// Where the guest's symbols may come from. Read when a report is wanted, for a kernel's own table is in its
 /// memory only once it has unpacked itself.
 pub struct SymbolSource {
-    /// The first kernel's file of `--symbols`, else the kernel: kept until the process ends, for a thread reads it in the
-    /// background.
-    image: &'static [u8],
-    /// The kernels' files of `--symbols`.
-    given: Vec<(PathBuf, &'static [u8])>,
+    /// The kernels' files of `--symbols`; if there are none, the kernel itself.
+    kernels: Vec<KernelFile>,
     /// The modules' files of `--symbols`.
     modules: Vec<PathBuf>,
     /// Folders that modules' files lie below: of `--symbols`, and the build trees of the kernels' files.
     folders: Vec<PathBuf>,
+}
+
+/// A kernel with its symbols. The bytes are kept until the process ends, for a thread reads them in the background.
+#[derive(Clone)]
+struct KernelFile {
+    /// Where it is; `None` for the kernel that was booted, of which there are only the bytes.
+    path: Option<PathBuf>,
+    bytes: &'static [u8],
+}
+
+impl KernelFile {
+    fn symbols<'a>(&self, protocol: BootProtocol) -> Option<Symbols<'a>> {
+        let symbols = Symbols::of_kernel(self.bytes, protocol).ok()?;
+        Some(match &self.path {
+            Some(path) => symbols.from_file(path),
+            None => symbols,
+        })
+    }
+
+    /// The same for a debugger, with a thread that lists the names in its DWARF.
+    fn prepared_symbols<'a>(&self, protocol: BootProtocol) -> Option<Symbols<'a>> {
+        Some(prepared(self.bytes, self.symbols(protocol)?))
+    }
 }
 
 /// Files of modules by the modules' names.
@@ -36,8 +56,7 @@ impl SymbolSource {
     /// # Errors
     /// A file of `--symbols` that cannot be read, or has no symbols; a folder without any.
     pub fn open(paths: &[PathBuf], kernel: &[u8]) -> Result<SymbolSource> {
-        let mut source =
-            SymbolSource { image: &[], given: Vec::new(), modules: Vec::new(), folders: Vec::new() };
+        let mut source = SymbolSource { kernels: Vec::new(), modules: Vec::new(), folders: Vec::new() };
         for path in paths {
             if path.is_dir() {
                 source.add_folder(path)?;
@@ -45,8 +64,9 @@ impl SymbolSource {
                 source.add_file(path)?;
             }
         }
-        let first = source.given.first().map(|(_, image)| *image);
-        source.image = first.unwrap_or_else(|| Vec::leak(kernel.to_vec()));
+        if source.kernels.is_empty() {
+            source.kernels.push(KernelFile { path: None, bytes: Vec::leak(kernel.to_vec()) });
+        }
         Ok(source)
     }
 
@@ -58,7 +78,7 @@ impl SymbolSource {
         }
         let image = linked_image(file, image).unwrap_or(image);
         Symbols::parse(image).map_err(|error| usage(format!("--symbols {}: {error}", file.display())))?;
-        self.given.push((file.to_path_buf(), image));
+        self.kernels.push(KernelFile { path: Some(file.to_path_buf()), bytes: image });
         // Where a kernel was built with modules, they lie below, and so says this file.
         let folder = file.parent().filter(|folder| folder.join("modules.order").is_file());
         self.folders.extend(folder.map(Path::to_path_buf));
@@ -81,49 +101,43 @@ impl SymbolSource {
         Ok(())
     }
 
-    /// Of the files of `--symbols` the one that the guest's symbols are from.
-    pub fn file_of(&self, symbols: &Symbols<'_>) -> Option<&Path> {
-        let id = symbols.build_id();
-        let is_it = |image: &[u8]| {
-            id.is_some() && Symbols::parse(image).is_ok_and(|symbols| symbols.build_id() == id)
-        };
-        let (file, _) = self.given.iter().find(|(_, image)| is_it(image)).or(self.given.first())?;
-        Some(file)
+    /// The file that the guest's symbols are from. As long as they are not known, the first of `--symbols`.
+    pub fn file_of<'s>(&'s self, symbols: &'s Symbols<'_>) -> Option<&'s Path> {
+        let first = self.kernels.first().and_then(|kernel| kernel.path.as_deref());
+        symbols.path().or(first.filter(|_| symbols.is_empty()))
     }
 
-    /// Somebody who looks at a guest with these symbols: the image's, moved to where the kernel is, else those in the
-    /// kernel's memory.
+    /// Somebody who looks at a guest with these symbols: the first file's, moved to where the kernel is, those of the file
+    /// that is of its build, else those in the kernel's memory.
     pub fn inspector(&self, protocol: BootProtocol, stops_at_warnings: bool) -> Inspected<'static> {
-        let image = self.image;
-        let inspector = GuestInspector::new(
-            move || Symbols::of_kernel(image, protocol).ok(),
-            is_linux(protocol),
-            stops_at_warnings,
-        );
-        let others = self.others();
-        let inspector = inspector.with_debug_files(move |_| {
-            others.iter().filter_map(|image| Symbols::of_kernel(image, protocol).ok()).collect()
-        });
-        Inspected::new(inspector.with_module_files(self.module_files(false)))
+        let (first, others) = self.kernels();
+        let image = move || first.symbols(protocol);
+        let inspector = GuestInspector::new(image, is_linux(protocol), stops_at_warnings)
+            .with_debug_files(move |_| others.iter().filter_map(|file| file.symbols(protocol)).collect())
+            .with_module_files(self.module_files(false));
+        Inspected::new(inspector)
     }
 
     /// The same for a debugger, which looks for separate debug information, too, and reads in the background what it will
     /// need.
     pub fn guest_inspector<'a>(&self, protocol: BootProtocol, stops_at_warnings: bool) -> GuestInspector<'a> {
-        let image = self.image;
-        let open = move |image| Some(prepared(image, Symbols::of_kernel(image, protocol).ok()?));
-        let inspector = GuestInspector::new(move || open(image), is_linux(protocol), stops_at_warnings);
-        let inspector = inspector.with_module_files(self.module_files(true));
-        if self.given.is_empty() {
+        let (first, others) = self.kernels();
+        let is_given = first.path.is_some();
+        let image = move || first.prepared_symbols(protocol);
+        let inspector = GuestInspector::new(image, is_linux(protocol), stops_at_warnings)
+            .with_module_files(self.module_files(true));
+        if !is_given {
             return inspector.with_debug_files(separate_debug_information);
         }
-        let others = self.others();
-        inspector.with_debug_files(move |_| others.iter().filter_map(|image| open(image)).collect())
+        inspector.with_debug_files(move |_| {
+            others.iter().filter_map(|file| file.prepared_symbols(protocol)).collect()
+        })
     }
 
-    /// The kernels' files of --symbols but for the first.
-    fn others(&self) -> Vec<&'static [u8]> {
-        self.given.iter().skip(1).map(|(_, image)| *image).collect()
+    /// The first kernel, and the others.
+    fn kernels(&self) -> (KernelFile, Vec<KernelFile>) {
+        let (first, others) = self.kernels.split_first().expect("the kernel itself, if no other");
+        (first.clone(), others.to_vec())
     }
 
     /// What modules are debugged by: what was given, and, if asked for, what this host has.
@@ -138,7 +152,11 @@ impl SymbolSource {
             if looks_at_host {
                 paths.extend(installed_for(wanted, &installed));
             }
-            let kept = |path: PathBuf| map_file(&path).ok().map(|bytes| KeptFile { path, bytes });
+            let kept = |path: PathBuf| {
+                // gdb may look from another folder.
+                let path = std::path::absolute(&path).unwrap_or(path);
+                map_file(&path).ok().map(|bytes| KeptFile { path, bytes })
+            };
             paths.into_iter().filter_map(kept).collect()
         }))
     }
@@ -199,7 +217,7 @@ fn separate_debug_information<'a>(identity: &KernelIdentity) -> Vec<Symbols<'a>>
     };
     let symbols = |path: &PathBuf| {
         let image = map_file(path).ok()?;
-        Some(prepared(image, Symbols::parse(image).ok()?))
+        Some(prepared(image, Symbols::parse(image).ok()?.from_file(path)))
     };
     let found: Vec<_> = candidates(Path::new("/"), &wanted).iter().filter_map(symbols).collect();
     let is_known = |symbols: &Symbols<'_>| symbols.build_id() == identity.build_id.as_ref();

@@ -28,6 +28,7 @@ use object::{Object, ObjectKind, ObjectSection, ObjectSymbol, SectionKind, Symbo
 use relocation::Relocation;
 use sections::DebugSections;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use table::{Builder, Rank, SymbolTable};
 use types::{DataModel, Source, Types};
@@ -75,6 +76,7 @@ pub struct Symbols<'data> {
     modules: RwLock<Vec<Arc<ModuleSymbols>>>,
     module_files: Option<Arc<ModuleFiles>>,
     build_id: Option<BuildId>,
+    path: Option<PathBuf>,
 }
 
 impl<'data> Symbols<'data> {
@@ -95,6 +97,7 @@ impl<'data> Symbols<'data> {
             modules: RwLock::default(),
             module_files: None,
             build_id: None,
+            path: None,
         }
     }
 
@@ -132,8 +135,20 @@ impl<'data> Symbols<'data> {
         }
         let lines = dwarf.clone().map(Lines::new);
         let relocation = Relocation::of_kernel(offsets(&table));
-        let (build_id, modules, module_files) = (BuildId::of_file(&file), RwLock::default(), None);
-        Ok(Symbols { table, dwarf, lines, line_info, types, relocation, modules, module_files, build_id })
+        let build_id = BuildId::of_file(&file);
+        let (modules, module_files, path) = (RwLock::default(), None, None);
+        Ok(Symbols {
+            table,
+            dwarf,
+            lines,
+            line_info,
+            types,
+            relocation,
+            modules,
+            module_files,
+            build_id,
+            path,
+        })
     }
 
     /// The symbols of the file that `protocol` loaded, at the addresses it runs at: a position independent one that
@@ -197,6 +212,18 @@ impl<'data> Symbols<'data> {
         });
         let slide = slide.unwrap_or(self.slide());
         self.with_slide(slide)
+    }
+
+    /// The same symbols, which are from the file at `path`.
+    #[must_use]
+    pub fn from_file(self, path: &Path) -> Symbols<'data> {
+        Symbols { path: Some(path.to_path_buf()), ..self }
+    }
+
+    /// The file that they are from, if it is one by itself.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// The identity that the linker gave the file.

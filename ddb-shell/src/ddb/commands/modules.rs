@@ -6,6 +6,9 @@ use crate::kernel::{Module, modules};
 use crate::memory::VcpuMemory;
 use crate::symbols::{LineInfo, Symbols};
 
+/// Where gdb has what the kernel has freed behind the initialisation, or has not loaded: nothing can be there.
+const NOWHERE: u64 = 1 << 62;
+
 /// `show modules`
 pub const MODULES: Command = Command {
     names: &["show modules"],
@@ -62,13 +65,15 @@ fn file_text(symbols: &Symbols<'_>, module: &Module) -> String {
 fn gdb_line(symbols: &Symbols<'_>, module: &Module) -> Option<String> {
     let known = symbols.modules().into_iter().find(|known| known.key().vaddr == module.vaddr)?;
     let path = known.debug()?.file.path().display().to_string();
-    // What the kernel has freed behind the initialisation is somebody else's now.
-    let is_there = |(_, vaddr): &&(String, u64)| known.holds(*vaddr) || symbols.is_per_cpu(*vaddr);
+    let is_there = |vaddr: u64| known.holds(vaddr) || symbols.is_per_cpu(vaddr);
     let sections: Vec<String> = module
         .sections
         .iter()
-        .filter(is_there)
-        .map(|(name, vaddr)| format!(" -s {name} {vaddr:#x}"))
+        .map(|(name, vaddr)| {
+            let vaddr = if is_there(*vaddr) { *vaddr } else { vaddr % NOWHERE + NOWHERE };
+            format!(" -s {name} {vaddr:#x}")
+        })
         .collect();
-    (!sections.is_empty()).then(|| format!("add-symbol-file \"{path}\"{}\n", sections.concat()))
+    (!sections.is_empty())
+        .then(|| format!("add-symbol-file \"{path}\" -o {NOWHERE:#x}{}\n", sections.concat()))
 }
