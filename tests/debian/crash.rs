@@ -3,6 +3,7 @@
 use harness::guests::{self, Linux, PROMPT};
 use harness::{Run, Step, Vkernel, files_below};
 use std::fs;
+use std::path::Path;
 
 /// Everything that a test compares with what the debugger says.
 const TELL: &str = "insmod /dummy.ko; grep dummy /proc/modules; cat /sys/module/dummy/sections/.text; uname -r; \
@@ -11,16 +12,22 @@ const TELL: &str = "insmod /dummy.ko; grep dummy /proc/modules; cat /sys/module/
 
 /// Debian's initrd with a module in it.
 pub fn with_module(vkernel: &Vkernel) -> Linux {
+    let package = guests::debian().kernel.ancestors().nth(2).expect("a package").join("lib/modules");
+    let module = files_below(&package, "ko").into_iter().find(|path| path.ends_with("drivers/net/dummy.ko"));
+    with_files(vkernel, &[&module.expect("dummy.ko")])
+}
+
+/// Debian's initrd with these files in its root.
+pub fn with_files(vkernel: &Vkernel, files: &[&Path]) -> Linux {
     let linux = guests::debian();
-    let package = linux.kernel.parent().and_then(|boot| boot.parent()).expect("a package");
-    let modules = files_below(&package.join("lib/modules"), "ko");
-    let module = modules.iter().find(|path| path.ends_with("drivers/net/dummy.ko")).expect("dummy.ko");
-    let initrd = vkernel.file("initrd-with-module");
+    let initrd = vkernel.file("initrd-with-files");
     for file in ["init", "bin/busybox"] {
         fs::create_dir_all(initrd.join("bin")).expect("a folder");
         fs::copy(linux.initrd.join(file), initrd.join(file)).expect("copied");
     }
-    fs::copy(module, initrd.join("dummy.ko")).expect("copied");
+    for file in files {
+        fs::copy(file, initrd.join(file.file_name().expect("a file"))).expect("copied");
+    }
     Linux { initrd, ..linux }
 }
 

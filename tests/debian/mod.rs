@@ -6,6 +6,7 @@ mod another_make;
 mod crash;
 mod failures;
 mod inside;
+mod module;
 pub mod prompt;
 mod shell;
 mod vmcore;

@@ -5,6 +5,7 @@
 //! finds functions and lines by itself; breakpoints with conditions that are evaluated on this side are
 //! `monitor break ADDRESS if {EXPRESSION}`. Left out: extended mode, non-stop, tracepoints, file transfer.
 
+mod framing;
 mod registers;
 mod target;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 
 use crate::ddb::Ddb;
 use crate::debugger::{DebugError, Why};
+use framing::{Framing, INTERRUPT};
 use gdbstub::conn::Connection;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
 use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError};
@@ -19,8 +21,6 @@ use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use target::Session;
 
-/// The byte that gdb sends for ^C.
-const INTERRUPT: u8 = 3;
 /// The largest packet that is taken: gdb reads memory in pieces of half of it.
 const PACKET_BYTES: usize = 128 << 10;
 
@@ -90,10 +90,17 @@ pub fn serve(
     let stub = GdbStub::builder(wire).packet_buffer_size(PACKET_BYTES).build();
     let stub = stub.map_err(|error| ServeError::Protocol(error.to_string()))?;
     let mut session = Session::new(ddb);
+    let mut framing = Framing::default();
+    // ^C came to a guest that stood: gdb was just being told of a stop that it went on from by itself.
+    let mut is_to_stop = false;
     let mut stub = stub.run_state_machine(&mut session).map_err(serve_error)?;
     loop {
         stub = match stub {
             GdbStubStateMachine::Idle(mut idle) => match idle.borrow_conn().received.recv() {
+                Ok(byte) if framing.is_interrupt(byte) => {
+                    is_to_stop |= !session.was_commanding();
+                    idle.into()
+                }
                 Ok(byte) => {
                     session.hear(byte);
                     idle.incoming_data(&mut session, byte).map_err(serve_error)?
@@ -106,6 +113,7 @@ pub fn serve(
                 let early = running.borrow_conn().received.try_recv().ok();
                 let (reason, byte) = match early {
                     Some(byte) => (None, Some(byte)),
+                    None if std::mem::take(&mut is_to_stop) => (Some(session.reason(Why::Interrupted)), None),
                     None => {
                         let reason = session.run().map_err(ServeError::Debug)?;
                         let is_interrupted = session.is_interrupted();
@@ -113,6 +121,7 @@ pub fn serve(
                         if byte == Err(TryRecvError::Disconnected) {
                             return Ok(Ended::Detached);
                         }
+                        is_to_stop = byte == Ok(INTERRUPT) && !is_interrupted;
                         (Some(reason), byte.ok().filter(|_| is_interrupted))
                     }
                 };

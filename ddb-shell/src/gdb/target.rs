@@ -57,6 +57,8 @@ pub struct Session<'d, 'a> {
     /// The vCPU that is meant by "any": the one that stopped or was chosen last. gdb begins with it, and backwards it steps any
     /// thread, and means the one it shows.
     chosen: usize,
+    /// A command was executed since the last packet began: a ^C was for that, and has ended it.
+    was_commanding: bool,
     /// The last bytes that gdb has sent.
     heard: [u8; LIST_THREADS.len()],
     /// What is asked for next is the list of threads, not any thread.
@@ -83,6 +85,7 @@ impl<'d, 'a> Session<'d, 'a> {
             ddb,
             wanted: Wanted::Continue,
             is_interrupted: false,
+            was_commanding: false,
             own: BTreeSet::new(),
             heard: [0; LIST_THREADS.len()],
             is_listing: false,
@@ -92,9 +95,16 @@ impl<'d, 'a> Session<'d, 'a> {
     /// Hears a byte that gdb has sent, before it is handled. gdbstub asks the same question for any thread, which it takes to
     /// be the first, and for all.
     pub fn hear(&mut self, byte: u8) {
+        self.was_commanding &= byte != b'$';
         self.heard.rotate_left(1);
         self.heard[LIST_THREADS.len() - 1] = byte;
         self.is_listing |= self.heard == LIST_THREADS;
+    }
+
+    /// Whether what comes now was sent while a command was executed.
+    #[must_use]
+    pub fn was_commanding(&self) -> bool {
+        self.was_commanding
     }
 
     /// From now on an interrupt is for what runs next: an earlier one was in the data of a packet.
@@ -485,6 +495,7 @@ impl HwWatchpoint for Session<'_, '_> {
 
 impl MonitorCmd for Session<'_, '_> {
     fn handle_monitor_cmd(&mut self, command: &[u8], mut out: ConsoleOutput<'_>) -> Result<(), DebugError> {
+        self.was_commanding = true;
         let before = (self.ddb.debugger.now(), self.ddb.debugger.target.diversion());
         let text = self.ddb.execute(&String::from_utf8_lossy(command));
         for line in text.lines() {

@@ -46,14 +46,21 @@ impl Read for Client {
     }
 }
 
+/// A packet as it is sent.
+fn wire(packet: &[u8]) -> Vec<u8> {
+    let sum = packet.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    [b"$", packet, format!("#{sum:02x}").as_bytes()].concat()
+}
+
 /// The server's answers to packets, which get their checksums here.
 fn answers(ddb: &mut Ddb<'_>, packets: &[&[u8]]) -> String {
-    let wire = |packet: &&[u8]| {
-        let sum = packet.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
-        [b"$", *packet, format!("#{sum:02x}").as_bytes()].concat()
-    };
+    answers_to(ddb, packets.iter().map(|packet| wire(packet)).collect())
+}
+
+/// The server's answers to what is sent, each when the one before has been answered.
+fn answers_to(ddb: &mut Ddb<'_>, packets: VecDeque<Vec<u8>>) -> String {
     let answers = Answers::default();
-    let client = Client { packets: packets.iter().map(wire).collect(), sent: 0, answers: answers.clone() };
+    let client = Client { packets, sent: 0, answers: answers.clone() };
     let interrupt = ddb.debugger.interrupt.clone();
     let ended = serve(ddb, Box::new(client), Box::new(answers.clone()), Box::new(move || interrupt.raise()));
     let text = answers.text();
@@ -90,4 +97,20 @@ fn what_a_client_stops_at_goes_with_it() {
     let text = answers(&mut ddb, &[b"Z0,1234,1", b"Z1,1235,1", b"Z2,1000,8", b"Z4,1236,4", b"z2,1000,8"]);
     assert_eq!(text.matches("$OK").count(), 5, "{text}");
     assert_eq!(ddb.debugger.stops.entries().len(), 1, "the prompt's own is left");
+}
+
+#[test]
+fn an_interrupt_that_finds_the_guest_standing_stops_it_when_it_goes_on() {
+    let mut ddb = ddb_in_panic();
+    let sent = |packets: &[&[u8]]| {
+        packets.iter().map(|packet| if packet.len() > 1 { packet.to_vec() } else { wire(packet) }).collect()
+    };
+    let standing = [b"\x03".as_slice(), &wire(b"?")].concat();
+    let text = answers_to(&mut ddb, sent(&[&standing, b"c", b"?"]));
+    assert!(text.contains("$T02thread:"), "{text}");
+    // One that is data is none, and one that was sent while a command was executed has ended that.
+    let data = wire(b"X0,1:\x03");
+    let commanded = [wire(b"qRcmd,7768656e"), b"\x03".to_vec()].concat();
+    let text = answers_to(&mut ddb, sent(&[&data, &commanded, b"c"]));
+    assert!(!text.contains("$T02"), "{text}");
 }

@@ -79,14 +79,19 @@ fn only_file(folder: &Path, prefix: &str) -> PathBuf {
 #[must_use]
 pub fn built(name: &str) -> PathBuf {
     let sources = root().join("tests/guests");
-    let files = std::collections::BTreeSet::from(["S", "c", "h", "ld", "sh"]);
-    let files = files.iter().flat_map(|extension| crate::files_below(&sources, extension));
-    let newest = files.filter_map(|file| file.metadata().ok()?.modified().ok()).max().expect("sources");
-    let age_ns = newest.duration_since(std::time::UNIX_EPOCH).expect("a date after 1970").as_nanos();
-    once(&format!("{name}-{age_ns}.elf"), |scratch| {
+    once(&format!("{name}-{}.elf", age(&sources)), |scratch| {
         let mut build = Command::new("sh");
         build.arg(sources.join("build.sh")).arg(scratch).arg(name);
         run(&mut build).unwrap_or_else(|error| panic!("the guest {name} does not build: {error}"));
         scratch.join(format!("{name}.elf"))
     })
+}
+
+/// When something below a folder was changed last, in nanoseconds: a name for what is made of it.
+#[must_use]
+pub fn age(folder: &Path) -> u128 {
+    let files = crate::all_files_below(folder);
+    let newest =
+        files.iter().filter_map(|file| file.metadata().ok()?.modified().ok()).max().expect("sources");
+    newest.duration_since(std::time::UNIX_EPOCH).expect("a date after 1970").as_nanos()
 }

@@ -11,6 +11,7 @@ mod crates;
 mod dice;
 mod gdb;
 pub mod guests;
+pub mod kbuild;
 pub mod nonsense;
 mod packages;
 mod program;
@@ -40,16 +41,23 @@ pub fn root() -> &'static Path {
 /// If the folder cannot be read.
 #[must_use]
 pub fn files_below(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = all_files_below(folder);
+    found.retain(|path| path.extension().is_some_and(|found| found == extension));
+    found
+}
+
+/// Every file below `folder`, sorted.
+///
+/// # Panics
+/// If the folder cannot be read.
+#[must_use]
+pub fn all_files_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).expect("a readable folder").flatten() {
             let path = entry.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|found| found == extension) {
-                found.push(path);
-            }
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
         }
     }
     found.sort();

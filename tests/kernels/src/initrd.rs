@@ -2,6 +2,7 @@
 
 use crate::selftests;
 use crate::sources::{entry, package};
+use harness::guests::age;
 use harness::{must, once, root};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -54,12 +55,7 @@ pub fn packed(folder: &Path) -> PathBuf {
 
 /// A name that changes when a file of the guest does.
 fn named(name: &str) -> String {
-    let folder = root().join("tests/kernels/guest");
-    let files = fs::read_dir(&folder).expect("the guest's files").flatten();
-    let ages = files.filter_map(|file| file.metadata().ok()?.modified().ok());
-    let newest = ages.max().expect("the guest's files");
-    let age = newest.duration_since(std::time::UNIX_EPOCH).expect("a date after 1970");
-    format!("{name}-{}", age.as_nanos())
+    format!("{name}-{}", age(&root().join("tests/kernels/guest")))
 }
 
 fn guest(file: &str) -> PathBuf {

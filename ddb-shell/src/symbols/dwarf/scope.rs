@@ -127,13 +127,14 @@ impl<'data> DebugInfo<'data> {
         };
         let own = scopes.len();
         scopes.push(Scope { kind, function, variables: Vec::new() });
+        let mut variables = Vec::new();
         let mut children = node.children();
         while let Ok(Some(child)) = children.next() {
             let entry = child.entry();
             match entry.tag() {
                 gimli::DW_TAG_variable | gimli::DW_TAG_formal_parameter => {
                     if let Some(variable) = self.variable(unit, entry, context) {
-                        scopes[own].variables.push(variable);
+                        variables.push((original(entry), variable));
                     }
                 }
                 gimli::DW_TAG_lexical_block | gimli::DW_TAG_inlined_subroutine
@@ -144,6 +145,9 @@ impl<'data> DebugInfo<'data> {
                 _ => {}
             }
         }
+        // The compiler may list a copy's in another order than the source has them.
+        variables.sort_by_key(|(original, _)| *original);
+        scopes[own].variables = variables.into_iter().map(|(_, variable)| variable).collect();
     }
 
     fn variable(
@@ -263,6 +267,15 @@ impl<'data> DebugInfo<'data> {
             addresses,
             relocation: context.relocation.clone(),
         })))
+    }
+}
+
+/// The entry that a copy's variable is a copy of.
+fn original(entry: &Entry<'_>) -> Option<usize> {
+    match entry.attr_value(gimli::DW_AT_abstract_origin)? {
+        AttributeValue::UnitRef(offset) => Some(offset.0),
+        AttributeValue::DebugInfoRef(offset) => Some(offset.0),
+        _ => None,
     }
 }
 
