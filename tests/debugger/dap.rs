@@ -1,7 +1,7 @@
 //! gdb as an adapter of the debug adapter protocol, which nvim-dap, Emacs' dape, Zed and others speak: it is started by `vkernel
 //! gdb --listen=ADDRESS TRACE -- --interpreter=dap`, and the editor has it attach to that address. Left out: the editor.
 
-use super::with_a_race;
+use super::{SLOW, with_a_race};
 use crate::support::program::{Sandbox, VKERNEL};
 use harness::gdb_with_dap;
 use serde_json::{Value, json};
@@ -226,9 +226,8 @@ fn walk(editor: &mut Editor) {
     assert!((entry..later).contains(&back), "{entry} {later} {back}\n{}", editor.transcript);
     editor.moves("continue", "breakpoint");
     assert_eq!(editor.icount(), entry, "{}", editor.transcript);
-    // So many hits that all are asked about that there is time for a pause.
-    let slow = json!({ "breakpoints": [{ "name": "check_word", "condition": "0" }] });
-    editor.request("setFunctionBreakpoints", slow);
+    editor.request("setFunctionBreakpoints", json!({ "breakpoints": [] }));
+    editor.types(&format!("monitor {SLOW}"));
     let thread = editor.thread;
     editor.request("continue", json!({ "threadId": thread }));
     editor.request("pause", json!({ "threadId": thread }));

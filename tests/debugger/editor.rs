@@ -2,7 +2,7 @@
 //! under nvim-dap) drives gdb: which arguments it adds, which commands it sends first, what it takes for a stop. The real gdb
 //! answers, over gdb/MI. Left out: the editor.
 
-use super::with_a_race;
+use super::{SLOW, with_a_race};
 use crate::support::program::{Sandbox, VKERNEL};
 use harness::guests;
 use regex::Regex;
@@ -292,16 +292,15 @@ fn the_printed_configuration_opens_the_recording_where_it_failed_and_walks_both_
     cppdbg.done("-break-delete 1");
     cppdbg.moves("-exec-step-instruction --reverse", "end-stepping-range");
 
-    // A million hits that all are asked about, so that there is time for a pause.
-    cppdbg.done("-break-insert -f -c 0 check_word");
+    cppdbg.done(&format!("-interpreter-exec console \"monitor {SLOW}\""));
     cppdbg.run("-exec-continue --reverse");
     cppdbg.pause();
-    cppdbg.done("-break-delete 2");
+    cppdbg.done("-interpreter-exec console \"monitor delete all\"");
     // What somebody types behind -exec.
     cppdbg.done("-break-insert -f put_on_shelf");
     cppdbg.run("-interpreter-exec console \"reverse-continue\"");
     cppdbg.stops_for("breakpoint-hit");
-    cppdbg.done("-break-delete 3");
+    cppdbg.done("-break-delete 2");
     cppdbg.runs_out("-exec-continue --reverse");
     assert_eq!(cppdbg.icount(), 0, "{}", cppdbg.transcript);
     cppdbg.runs_out("-exec-continue");

@@ -23,3 +23,7 @@ fn expect_in_order(ran: &Ran, lines: &[&str]) {
     let missing = first_missing(&ran.stdout, lines);
     assert!(missing.is_none(), "{missing:?} should follow\n{ran}");
 }
+
+/// Asks about every access to the kernel's memory, so that a run over the recording takes seconds and there is time for a
+/// pause. gdb must not be who is asked: it forgets a pause that comes while it looks at a stop that it will go on from.
+const SLOW: &str = "watch/a 0xffff800000000000,0x7fffffffffff if {shelves[0].count == 77777}";
