@@ -141,6 +141,9 @@ fn expect_gdb(vkernel: &Vkernel, folder: &str) {
         "reverse-continue",
         "-ex",
         "print ledger_total",
+        // What fails last is gdb's status.
+        "-ex",
+        "monitor when",
     ]);
     run.expect_status(0);
     let expected = [

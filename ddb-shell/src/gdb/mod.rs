@@ -136,21 +136,24 @@ pub fn serve(
                 ctrl_c.interrupt_handled(&mut session, Some(reason)).map_err(serve_error)?
             }
             GdbStubStateMachine::Disconnected(mut disconnected) => {
-                if matches!(disconnected.get_reason(), DisconnectReason::Kill) {
-                    // gdbstub answers vKill only in extended mode, and gdb waits for it. One that has gone needs none.
-                    let wire = disconnected.borrow_conn();
-                    wire.buffered.extend_from_slice(b"$OK#9a");
-                    let _ = wire.flush();
-                }
-                return Ok(match disconnected.get_reason() {
-                    DisconnectReason::Disconnect => Ended::Detached,
-                    DisconnectReason::Kill => Ended::Killed,
-                    DisconnectReason::TargetExited(_) | DisconnectReason::TargetTerminated(_) => {
-                        Ended::Exited
-                    }
-                });
+                let reason = disconnected.get_reason();
+                return Ok(ended(reason, disconnected.borrow_conn()));
             }
         };
+    }
+}
+
+/// Why gdb has gone; the last answer is sent.
+fn ended(reason: DisconnectReason, wire: &mut Wire) -> Ended {
+    match reason {
+        DisconnectReason::Disconnect => Ended::Detached,
+        DisconnectReason::TargetExited(_) | DisconnectReason::TargetTerminated(_) => Ended::Exited,
+        DisconnectReason::Kill => {
+            // gdbstub answers vKill only in extended mode, and gdb waits for it. One that has gone needs none.
+            wire.buffered.extend_from_slice(b"$OK#9a");
+            let _ = wire.flush();
+            Ended::Killed
+        }
     }
 }
 
