@@ -156,7 +156,7 @@ fn expect_gdb(vkernel: &Vkernel, folder: &str) {
         "ledger_count (amount=42) at ",
         "ledger_count (amount=35) at ",
         "No more reverse-execution history",
-        "No symbol \"ledger_total\" in current context.",
+        "No symbol table is loaded.",
     ];
     let said = format!("{}{}", run.console(), run.stderr);
     // Errors come on another stream than answers.
