@@ -1,5 +1,6 @@
 //! `^\` on a real pseudo-terminal.
 
+use super::with_a_race;
 use crate::support::program::Sandbox;
 use nix::pty::{Winsize, openpty};
 use nix::sys::termios::{LocalFlags, tcgetattr};
@@ -26,6 +27,11 @@ struct Session {
 
 impl Session {
     fn start(sandbox: &Sandbox, arguments: &[&str]) -> Session {
+        Session::start_on("dumb", sandbox, arguments)
+    }
+
+    /// On a terminal of this kind: lines are edited on none that is dumb.
+    fn start_on(terminal: &str, sandbox: &Sandbox, arguments: &[&str]) -> Session {
         let size = Winsize { ws_row: 40, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
         let pair = openpty(Some(&size), None).expect("a pseudo-terminal");
         let end = || File::from(pair.slave.try_clone().expect("an end"));
@@ -33,7 +39,7 @@ impl Session {
             .args(["--ctty", "--wait", env!("CARGO_BIN_EXE_vkernel")])
             .args(arguments)
             .env("VKERNEL_DIR", sandbox.store())
-            .env("TERM", "dumb")
+            .env("TERM", terminal)
             .stdin(Stdio::from(end()))
             .stdout(Stdio::from(end()))
             .stderr(Stdio::from(end()))
@@ -202,4 +208,36 @@ fn a_debugger_writes_only_where_it_may_and_what_it_wrote_replays() {
     let (answer, value) = write(&["-U"]);
     assert!(answer.contains("=       0x12345678"), "{answer}");
     assert!(value.contains(&0x1234_5678.to_string()), "{value}");
+}
+
+#[test]
+fn a_tab_completes_and_an_arrow_brings_back_what_was_typed_also_in_another_session() {
+    let sandbox = with_a_race();
+    let mut session = Session::start_on("xterm", &sandbox, &["ddb", "latest-fail"]);
+    session.wait_for("db{");
+    // A command, a member, a member of a pointer, a variable of the frame, a symbol, a register.
+    for (typed, line) in [
+        ("pri\t {shelves[0].wei\t}\r", "print {shelves[0].weight}"),
+        ("p {shelves[1].books.next->ne\t}\r", "p {shelves[1].books.next->next}"),
+        ("p {forma\t}\r", "p {format}"),
+        ("x page_all\t\r", "x page_alloc"),
+        ("p $rfl\t\r", "p $rflags"),
+    ] {
+        session.type_in(typed);
+        session.wait_for(line);
+        let answer = session.wait_for("db{");
+        assert!(!answer.contains("no `") && !answer.contains("not found"), "{typed}: {answer}");
+    }
+    session.type_in("\x1b[A\x1b[A\x1b[A\r");
+    session.wait_for("p {format}");
+    session.wait_for("db{");
+    session.type_in("quit\r");
+    assert_eq!(session.finish(), 0);
+    let mut session = Session::start_on("xterm", &sandbox, &["ddb", "latest-fail"]);
+    session.wait_for("db{");
+    session.type_in("\x1b[A\x1b[A\r");
+    session.wait_for("p {format}");
+    session.wait_for("db{");
+    session.type_in("quit\r");
+    assert_eq!(session.finish(), 0);
 }

@@ -337,7 +337,7 @@ struct HostFace<'h> {
 }
 
 impl Face for HostFace<'_> {
-    fn read(&mut self, prompt: &str, words: &Words) -> Answer {
+    fn read(&mut self, prompt: &str, words: &Words<'_>) -> Answer {
         for arrival in self.host.arrivals(Duration::ZERO) {
             // ^C has interrupted what took long, and that is all it is for.
             if let Arrival::Stop { signal, .. } = arrival

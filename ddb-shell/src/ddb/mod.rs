@@ -5,6 +5,7 @@
 //! braces. What a command does is in [`commands`], one file for each kind.
 
 mod commands;
+mod completion;
 mod disassembly;
 mod dispatch;
 mod docs;
@@ -26,6 +27,7 @@ use crate::debugger::target::TargetError;
 use crate::debugger::{DebugError, Debugger, Why};
 use crate::kernel::current_task;
 use commands::examine::Format;
+pub use completion::Words;
 use disassembly::Disassembler;
 pub use docs::{manual, names_of_commands};
 use expr::ExprError;
@@ -83,13 +85,6 @@ const INTERRUPTED: &str = "Interrupted.";
 const TOO_MUCH: &str = "No more than 16 MB are printed at once.";
 /// How much `capture` keeps.
 const CAPTURED_BYTES_MAX: usize = 4 << 20;
-
-/// What a face completes words from.
-#[derive(Clone, Debug, Default)]
-pub struct Words {
-    /// Names of symbols, sorted.
-    symbols: Arc<Vec<String>>,
-}
 
 /// The state of a prompt.
 pub struct Ddb<'a> {

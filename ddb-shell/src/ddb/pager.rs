@@ -52,7 +52,7 @@ mod tests {
     }
 
     impl Face for Keys {
-        fn read(&mut self, _: &str, _: &super::super::Words) -> Answer {
+        fn read(&mut self, _: &str, _: &super::super::Words<'_>) -> Answer {
             Answer::Eof
         }
         fn print(&mut self, text: &str) {

@@ -19,19 +19,20 @@ const HISTORY_LINES: usize = 1000;
 
 /// A line editor with history and completion.
 pub struct LineEditor<W> {
-    editor: Editor<Completions, FileHistory>,
-    history: Option<PathBuf>,
+    config: Config,
+    /// The lines so far: each line has an editor of its own, for what it completes from is the session's meanwhile.
+    history: FileHistory,
+    history_file: Option<PathBuf>,
     terminal: W,
     keys: Box<dyn FnMut() -> Option<char>>,
 }
 
 /// Completes from the words of the moment.
-#[derive(Default)]
-struct Completions {
-    words: Words,
+struct Completions<'w> {
+    words: &'w Words<'w>,
 }
 
-impl Completer for Completions {
+impl Completer for Completions<'_> {
     type Candidate = String;
 
     fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
@@ -39,13 +40,13 @@ impl Completer for Completions {
     }
 }
 
-impl Hinter for Completions {
+impl Hinter for Completions<'_> {
     type Hint = String;
 }
 
-impl Highlighter for Completions {}
-impl Validator for Completions {}
-impl Helper for Completions {}
+impl Highlighter for Completions<'_> {}
+impl Validator for Completions<'_> {}
+impl Helper for Completions<'_> {}
 
 impl<W: Write> LineEditor<W> {
     /// An editor that prints to `terminal`, with the history of this file; `keys` waits for a key of the pager.
@@ -54,7 +55,7 @@ impl<W: Write> LineEditor<W> {
     /// The terminal refuses.
     pub fn new(
         terminal: W,
-        history: Option<PathBuf>,
+        history_file: Option<PathBuf>,
         keys: Box<dyn FnMut() -> Option<char>>,
     ) -> rustyline::Result<LineEditor<W>> {
         let config = Config::builder()
@@ -63,30 +64,35 @@ impl<W: Write> LineEditor<W> {
             .max_history_size(HISTORY_LINES)?
             .auto_add_history(false)
             .build();
-        let history_file = FileHistory::with_config(&config);
-        let mut editor = Editor::with_history(config, history_file)?;
-        editor.set_helper(Some(Completions::default()));
-        if let Some(file) = &history {
+        let mut history = FileHistory::with_config(&config);
+        if let Some(file) = &history_file {
             // The first session has none yet.
-            let _ = editor.load_history(file);
+            let _ = history.load(file);
         }
-        Ok(LineEditor { editor, history, terminal, keys })
+        Ok(LineEditor { config, history, history_file, terminal, keys })
+    }
+
+    /// Lets a line be edited.
+    fn edit(&mut self, prompt: &str, words: Option<&Words<'_>>) -> rustyline::Result<String> {
+        let history = std::mem::take(&mut self.history);
+        let mut editor = Editor::with_history(self.config.clone(), history)?;
+        editor.set_helper(words.map(|words| Completions { words }));
+        let line = editor.readline(prompt);
+        self.history = std::mem::take(editor.history_mut());
+        line
     }
 }
 
 impl<W: Write> Face for LineEditor<W> {
-    fn read(&mut self, prompt: &str, words: &Words) -> Answer {
-        if let Some(helper) = self.editor.helper_mut() {
-            helper.words = words.clone();
-        }
-        match self.editor.readline(prompt) {
+    fn read(&mut self, prompt: &str, words: &Words<'_>) -> Answer {
+        match self.edit(prompt, Some(words)) {
             Ok(line) => {
                 if !line.trim().is_empty()
-                    && self.editor.history_mut().add(&line).is_ok()
-                    && let Some(file) = &self.history
+                    && self.history.add(&line).is_ok()
+                    && let Some(file) = &self.history_file
                 {
                     // A history that cannot be kept is no reason to lose a session.
-                    let _ = self.editor.save_history(file);
+                    let _ = self.history.save(file);
                 }
                 Answer::Line(line)
             }
@@ -109,7 +115,7 @@ impl<W: Write> Face for LineEditor<W> {
     }
 
     fn confirm(&mut self, question: &str) -> bool {
-        let answer = self.editor.readline(question);
+        let answer = self.edit(question, None);
         matches!(answer, Ok(answer) if answer.trim().eq_ignore_ascii_case("y") || answer.trim().eq_ignore_ascii_case("yes"))
     }
 }
@@ -134,7 +140,7 @@ impl<R: BufRead, W: Write> PlainLines<R, W> {
 }
 
 impl<R: BufRead, W: Write> Face for PlainLines<R, W> {
-    fn read(&mut self, prompt: &str, _: &Words) -> Answer {
+    fn read(&mut self, prompt: &str, _: &Words<'_>) -> Answer {
         let Some(line) = self.line() else { return Answer::Eof };
         self.print(&format!("{prompt}{line}\n"));
         Answer::Line(line)

@@ -142,6 +142,32 @@ impl Debugger<'_> {
         Ok(print_type(program.type_ref(), self.symbols()))
     }
 
+    /// The members of what an expression names, or points to; none if it names nothing of the kind.
+    #[must_use]
+    pub fn c_members(&self, text: &str) -> Vec<String> {
+        let types = self.symbols().types();
+        let mut names = Vec::new();
+        if let Ok((program, _)) = self.compiled(text)
+            && let Ok((_, mut found)) = types.resolve(program.type_ref())
+        {
+            if let Shape::Pointer(to) = &found.shape
+                && let Ok((_, target)) = types.resolve(to)
+            {
+                found = target;
+            }
+            types.list_members(&found, &mut names);
+        }
+        names
+    }
+
+    /// The names of the variables and arguments of the frame that was chosen.
+    #[must_use]
+    pub fn c_locals(&self) -> Vec<String> {
+        let scope = NameScope::at(self.symbols(), self.scene().0);
+        let variables = scope.scopes().iter().flat_map(|scope| &scope.variables);
+        variables.map(|variable| variable.name.clone()).collect()
+    }
+
     /// Variables and arguments of the frame that was chosen, as `name = value`.
     #[must_use]
     pub fn locals(&self) -> Vec<String> {

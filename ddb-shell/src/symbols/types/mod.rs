@@ -425,4 +425,24 @@ impl<'data> Types<'data> {
         }
         Ok(None)
     }
+
+    /// Adds the names of all members of a structure or union, those of its anonymous parts, too.
+    pub fn list_members(&self, of: &Type, names: &mut Vec<String>) {
+        self.list_members_within(of, names, 0);
+    }
+
+    fn list_members_within(&self, of: &Type, names: &mut Vec<String>, depth: usize) {
+        let Shape::Compound { members, .. } = &of.shape else { return };
+        for member in members {
+            match &member.name {
+                Some(name) => names.push(name.clone()),
+                None if depth < NESTING_MAX => {
+                    if let Ok((_, part)) = self.resolve(&member.type_ref) {
+                        self.list_members_within(&part, names, depth + 1);
+                    }
+                }
+                None => {}
+            }
+        }
+    }
 }
