@@ -215,11 +215,12 @@ fn a_tab_completes_and_an_arrow_brings_back_what_was_typed_also_in_another_sessi
     let sandbox = with_a_race();
     let mut session = Session::start_on("xterm", &sandbox, &["ddb", "latest-fail"]);
     session.wait_for("db{");
-    // A command, a member, a member of a pointer, a variable of the frame, a symbol, a register.
+    // A command, a member, a member of a pointer, a variable of the frame, a symbol, a register. The line is drawn anew
+    // when it was completed; what is typed behind that comes by itself.
     for (typed, line) in [
-        ("pri\t {shelves[0].wei\t}\r", "print {shelves[0].weight}"),
-        ("p {shelves[1].books.next->ne\t}\r", "p {shelves[1].books.next->next}"),
-        ("p {forma\t}\r", "p {format}"),
+        ("pri\t {shelves[0].wei\t}\r", "print {shelves[0].weight"),
+        ("p {shelves[1].books.next->ne\t}\r", "p {shelves[1].books.next->next"),
+        ("p {forma\t}\r", "p {format"),
         ("x page_all\t\r", "x page_alloc"),
         ("p $rfl\t\r", "p $rflags"),
     ] {
