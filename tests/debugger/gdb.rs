@@ -153,3 +153,30 @@ fn clients_that_talk_nonsense_or_hang_up_leave_the_server_for_the_next_one() {
     expect_in_order(&ran, &["$1 = 1"]);
     server.wait().expect("gdb's kill ends the server");
 }
+
+#[test]
+fn the_prompt_lets_gdb_in_and_has_the_session_back() {
+    let sandbox = with_a_race();
+    let ran = sandbox.script(
+        "\"$VKERNEL\" ddb latest-fail -e 'gdb ./gate' -e when -e 'gdb /nowhere/gate' >prompt 2>&1 </dev/null & prompt=$!
+         while ! [ -S gate ]; do sleep 0.1; done
+         gdb -nx -batch -ex 'set architecture i386:x86-64' -ex 'target remote ./gate' -ex reverse-stepi \
+             -ex 'monitor gdb' -ex 'printf \"at %lu\\n\", $icount' -ex detach 2>&1
+         wait $prompt && cat prompt && [ ! -e gate ]",
+    );
+    ran.expect(0, &[]);
+    expect_in_order(
+        &ran,
+        &[
+            "gdb cannot be let in from here",
+            "at ",
+            "Stopped at\tpanic:",
+            "target remote ./gate",
+            "Stopped at      work+0x",
+            "callq   panic",
+            "gdb /nowhere/gate: No such file",
+        ],
+    );
+    let at = ran.stdout.lines().find_map(|line| line.strip_prefix("at ")).expect("a place");
+    assert!(ran.stdout.contains(&format!("\n@{at}: ")), "the prompt stands where gdb stood: {}", ran.stdout);
+}

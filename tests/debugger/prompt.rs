@@ -179,6 +179,7 @@ const CASES: &[Case] = &[
     ("se", r"^Ambiguous: se could be search, seek, set"),
     ("5", r"^\?  A line begins with a command"),
     ("step x y", r"^\?  `y` is more than the command takes|not found"),
+    ("gdb /nowhere/gate", r"^gdb /nowhere/gate: No such file"),
     ("quit", r"^$"),
 ];
 

@@ -3,7 +3,7 @@
 use crate::boot::{SELF, engine, meta};
 use crate::config::{BootConfig, DdbConfig, ReplayConfig};
 use crate::exit::{ExitStatus, usage};
-use crate::gdb_port::{Connection, GdbPort};
+use crate::gdb_port::{Connection, GdbPort, wait_for_one};
 use crate::say;
 use crate::symbols::SymbolSource;
 use anyhow::{Context, Result};
@@ -46,6 +46,11 @@ pub fn run(config: &DdbConfig) -> Result<ExitStatus> {
     let mut host = Host::open(options)?;
     let debugger = open_session(&config.replay, config.at.as_ref(), &symbols, interrupt)?;
     let mut ddb = Ddb::new(debugger);
+    ddb.gdb_gate = Some(Box::new(|ddb, address| {
+        let interrupt = ddb.debugger.interrupt.clone();
+        let gdb = awaited(address, &interrupt)?;
+        gdb.serve(ddb, Box::new(move || interrupt.raise())).map_err(|error| format!("{error:#}"))
+    }));
     let mut face = HostFace { face: face()?, host: &mut host };
     prompt(&mut ddb, &mut face, &Why::Done, &config.commands);
     Ok(ExitStatus::Good)
@@ -235,19 +240,37 @@ fn session<'t>(target: &'t mut LiveTarget<'_>, debuggee: &'t Debuggee<'_>) -> Dd
     let mut debugger = Debugger::new(Box::new(target), inspector, None, interrupt);
     debugger.keeper = Some(keeper(debuggee.power_on, debuggee.images));
     debugger.target.on_progress(progress());
-    Ddb::new(debugger)
+    let mut ddb = Ddb::new(debugger);
+    ddb.gdb_gate = Some(Box::new(|ddb, address| {
+        let interrupt = ddb.debugger.interrupt.clone();
+        serve(awaited(address, &interrupt)?, ddb).map_err(|error| format!("{error:#}"))
+    }));
+    ddb
+}
+
+/// A gdb that the prompt has been told to wait for.
+fn awaited(address: &str, interrupt: &Interrupt) -> Result<Connection, String> {
+    let gdb = wait_for_one(address, || interrupt.is_raised()).map_err(|error| format!("{error:#}"))?;
+    gdb.ok_or_else(|| "Interrupted: no gdb has come.".to_owned())
 }
 
 /// Lets in who has come: gdb, or whoever is at the terminal. Whether the guest is to go on afterwards.
 fn visit(ddb: &mut Ddb<'_>, gdb: Option<Connection>, why: &Why) -> Result<bool> {
     match gdb {
-        Some(gdb) => Ok(serve(gdb, ddb)),
+        Some(gdb) => match serve(gdb, ddb) {
+            Ok(ended) => Ok(ended != Ended::Killed),
+            // A client that breaks off does not end the guest.
+            Err(error) => {
+                say::line(&error.to_string());
+                Ok(true)
+            }
+        },
         None => Ok(prompt(ddb, face()?.as_mut(), why, &[]) != Left::Quit),
     }
 }
 
-/// Serves a gdb, whose ^C asks for the debugger; whether the guest is to go on afterwards.
-fn serve(gdb: Connection, ddb: &mut Ddb<'_>) -> bool {
+/// Serves a gdb, whose ^C asks for the debugger.
+fn serve(gdb: Connection, ddb: &mut Ddb<'_>) -> Result<Ended> {
     let is_there = Arc::new(Mutex::new(true));
     let is_it_there = Arc::clone(&is_there);
     let served = gdb.serve(
@@ -261,13 +284,7 @@ fn serve(gdb: Connection, ddb: &mut Ddb<'_>) -> bool {
     // What it asked for last, with the end of the connection, is for nobody.
     *is_there.lock().expect("nobody panics with it") = false;
     host::take_asked();
-    match served {
-        Ok(ended) => ended != Ended::Killed,
-        Err(error) => {
-            say::line(&error.to_string());
-            true
-        }
-    }
+    served
 }
 
 /// Opens the recording of a boot that has failed.

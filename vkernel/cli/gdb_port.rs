@@ -65,6 +65,38 @@ impl Listener {
     }
 }
 
+/// Waits for one gdb at an address, until somebody gives up. Nobody is listened to afterwards.
+///
+/// # Errors
+/// The host refuses the address.
+pub fn wait_for_one(address: &str, is_given_up: impl Fn() -> bool) -> Result<Option<Connection>> {
+    let (listener, address) = bind("gdb", address)?;
+    match &listener {
+        Listener::Tcp(listener) => listener.set_nonblocking(true)?,
+        Listener::Unix(listener) => listener.set_nonblocking(true)?,
+    }
+    say::line(&format!("gdb: target remote {address}"));
+    let mut connection = None;
+    while connection.is_none() && !is_given_up() {
+        connection = match listener.accept() {
+            Ok(connection) => Some(connection),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(20));
+                None
+            }
+            Err(error) => return Err(error).context(address),
+        };
+    }
+    forget(&address);
+    if let Some(connection) = &connection {
+        match connection {
+            Connection::Tcp(stream) => stream.set_nonblocking(false)?,
+            Connection::Unix(stream) => stream.set_nonblocking(false)?,
+        }
+    }
+    Ok(connection)
+}
+
 /// An address at which gdbs are awaited, by a thread of its own until the process ends.
 pub struct GdbPort {
     address: String,

@@ -25,6 +25,7 @@ use crate::debugger::place::{PlaceError, shown};
 use crate::debugger::stepping::linear_rip;
 use crate::debugger::target::TargetError;
 use crate::debugger::{DebugError, Debugger, Why};
+use crate::gdb::Ended;
 use crate::kernel::current_task;
 use commands::examine::Format;
 pub use completion::Words;
@@ -86,10 +87,15 @@ const TOO_MUCH: &str = "No more than 16 MB are printed at once.";
 /// How much `capture` keeps.
 const CAPTURED_BYTES_MAX: usize = 4 << 20;
 
+/// Waits for a gdb at an address and serves it; gives how that ended, or why nobody came.
+pub type GdbGate<'a> = Box<dyn FnMut(&mut Ddb<'a>, &str) -> Result<Ended, String> + 'a>;
+
 /// The state of a prompt.
 pub struct Ddb<'a> {
     /// The session.
     pub debugger: Debugger<'a>,
+    /// How gdb is let in from the prompt; `None` while it is.
+    pub gdb_gate: Option<GdbGate<'a>>,
     /// What the command being executed has printed.
     out: String,
     dot: u64,
@@ -122,6 +128,7 @@ impl<'a> Ddb<'a> {
     pub fn new(debugger: Debugger<'a>) -> Ddb<'a> {
         Ddb {
             debugger,
+            gdb_gate: None,
             out: String::new(),
             dot: 0,
             next: 0,

@@ -154,5 +154,6 @@ pub static COMMANDS: &[Command] = &[
     session::UNSCRIPT,
     session::CAPTURE,
     session::DIGEST,
+    session::GDB,
     session::QUIT,
 ];

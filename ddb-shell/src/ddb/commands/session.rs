@@ -6,7 +6,12 @@ use super::super::lexer::Token;
 use super::super::prompt::Left;
 use super::diversion::writable_register;
 use super::{COMMANDS, Command, Group, Repeats};
+use crate::debugger::Why;
+use crate::gdb::Ended;
 use std::fmt::Write as _;
+
+/// Where gdb is awaited unless another address is named.
+const DEFAULT_GDB_ADDRESS: &str = "localhost:1234";
 
 /// `help`
 pub const HELP: Command = Command {
@@ -184,6 +189,30 @@ pub const DIGEST: Command = Command {
         ddb.end(&mut arguments.lexer)?;
         let digest = ddb.debugger.target.digest();
         let _ = writeln!(ddb.out, "{digest}");
+        Ok(())
+    },
+};
+
+/// `gdb`
+pub const GDB: Command = Command {
+    names: &["gdb"],
+    usage: "[ADDRESS]",
+    help: "Waits for gdb at ADDRESS (localhost:1234), HOST:PORT or the path of a Unix socket, and lets it have the session. When it detaches, the prompt is back, where gdb has left the cursor. ^C ends the waiting.",
+    group: Group::Session,
+    repeats: Repeats::Never,
+    run: |ddb, mut arguments| {
+        let address = arguments.lexer.take_rest();
+        let address = if address.is_empty() { DEFAULT_GDB_ADDRESS } else { address };
+        let Some(mut gate) = ddb.gdb_gate.take() else {
+            return Err(CommandError::said("gdb cannot be let in from here"));
+        };
+        let ended = gate(ddb, address);
+        ddb.gdb_gate = Some(gate);
+        if ended.map_err(CommandError::Said)? == Ended::Killed {
+            ddb.left = Some(Left::Quit);
+            return Ok(());
+        }
+        ddb.say_stop(&Why::Done, None);
         Ok(())
     },
 };
