@@ -9,8 +9,19 @@ use harness::prompt::answers;
 use regex::Regex;
 use std::path::Path;
 
-const COMMANDS: [&str; 7] =
-    ["trace", "ps", "show modules", "print {current->comm}", "dmesg ,1", "trace 2", "whatis {*current}"];
+const COMMANDS: [&str; 8] = [
+    "trace",
+    "ps",
+    "show modules",
+    "print {current->comm}",
+    "dmesg ,1",
+    "trace 2",
+    "whatis {*current}",
+    "whatis {dummy_xmit}",
+];
+
+/// What a function of the module has for a type, by the module's own description, which goes on from the kernel's.
+const XMIT: &str = "netdev_tx_t (struct sk_buff *, struct net_device *)";
 
 /// The functions on the stack of a panic by sysrq-c, innermost first, as far as every kernel has them.
 const STACK: [&str; 9] = [
@@ -41,7 +52,7 @@ fn asked(crashed: &Crashed, kernel: &Kernel) -> Result<Row, String> {
     let session = run.console();
     let answers = answers(&session, &COMMANDS);
     let wrong = |what: &str, answer: &str| Err(format!("{what}: {answer}\n{}", run.command));
-    let [trace, ps, modules, comm, dmesg, waiting, current] = &answers[..] else {
+    let [trace, ps, modules, comm, dmesg, waiting, current, xmit] = &answers[..] else {
         return wrong("answers", &session);
     };
 
@@ -69,7 +80,12 @@ fn asked(crashed: &Crashed, kernel: &Kernel) -> Result<Row, String> {
             if !modules.contains(address) || !modules.contains(" dummy") {
                 return wrong(&format!("modules, where the guest has {listed}"), modules);
             }
-            "dummy, where the guest has it".to_owned()
+            match (xmit.trim_end() == XMIT, kernel.name.contains("5.10")) {
+                (true, _) => "dummy, where the guest has it, with its types".to_owned(),
+                // Modules have had types of their own from 5.11 on.
+                (false, true) => "dummy, where the guest has it".to_owned(),
+                (false, false) => return wrong("the module's types", xmit),
+            }
         }
     };
     // Behind the name there may be the rest of the one before.
