@@ -74,7 +74,7 @@ const PIECES: [&str; 56] = [
 ];
 
 /// Right lines, of every command but those that leave. `#` is a number where something begins or ends.
-const RIGHT: [&str; 103] = [
+const RIGHT: [&str; 111] = [
     "continue",
     "c/c @#",
     "c @+1000",
@@ -111,6 +111,14 @@ const RIGHT: [&str; 103] = [
     "writes {shelves[0]} limit 3",
     "writes #,# limit 2",
     "calls panic",
+    "calls list_add_tail limit 3",
+    "calls work.c:73 limit 1",
+    "break list_add_tail if {entry}",
+    "break work.c:#",
+    "break demo/work.c:76,# if {shelf}",
+    "break work.c:73",
+    "delete work.c:73",
+    "show modules/g",
     "calls page_alloc limit 3",
     "exceptions",
     "exceptions # limit #",
@@ -293,12 +301,12 @@ fn right(dice: &mut Dice) -> String {
     line
 }
 
-/// Whether there is a word in it that could leave the prompt.
+/// Whether there is a word in it that could leave the prompt, or wait for a gdb.
 fn leaves(line: &[u8]) -> bool {
     // A backslash within a word is not part of it.
     let text = String::from_utf8_lossy(line).replace('\\', "");
     let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
-    words.any(|word| ["q", "qu", "qui", "quit", "exi", "exit"].contains(&word))
+    words.any(|word| ["q", "qu", "qui", "quit", "exi", "exit", "gd", "gdb"].contains(&word))
 }
 
 /// Whether it could be a command that replays much, by how it begins.
