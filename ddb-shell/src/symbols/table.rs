@@ -1,6 +1,9 @@
 //! A table of symbols by address, whatever they came from.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::OnceLock;
 
 /// What a symbol table knows of an address in code.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub(super) struct SymbolTable {
     names: String,
     code: Vec<Entry>,
     data: Vec<Entry>,
+    /// The first entry of each name, by the name's hash: code before data, low before high. Made when a name is asked for.
+    by_name: OnceLock<HashMap<u64, u32>>,
 }
 
 /// Collects symbols in any order.
@@ -181,9 +186,27 @@ impl SymbolTable {
 
     /// The address of a symbol; code before data, low before high, if several have the name.
     pub fn address_of(&self, name: &str) -> Option<u64> {
-        let mut entries = self.code.iter().chain(&self.data);
-        entries.find(|entry| self.name(entry) == name).map(|entry| entry.address)
+        let number = *self.by_name.get_or_init(|| self.list_names()).get(&hash(name))? as usize;
+        let is_it = |entry: &&Entry| self.name(entry) == name;
+        let first = self.code.get(number).or_else(|| self.data.get(number.checked_sub(self.code.len())?));
+        // Of two names with the same hash only one is listed.
+        let found = first.filter(is_it).or_else(|| self.code.iter().chain(&self.data).find(is_it));
+        found.map(|entry| entry.address)
     }
+
+    fn list_names(&self) -> HashMap<u64, u32> {
+        let mut by_name = HashMap::with_capacity(self.len());
+        for (number, entry) in self.code.iter().chain(&self.data).enumerate() {
+            by_name.entry(hash(self.name(entry))).or_insert(number as u32);
+        }
+        by_name
+    }
+}
+
+fn hash(name: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(name.as_bytes());
+    hasher.finish()
 }
 
 #[cfg(test)]
