@@ -43,6 +43,38 @@ impl Delivery {
     }
 }
 
+/// What a redirection entry of the I/O APIC (its lower half) and an entry of the LVT say alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The vector.
+    pub vector: u8,
+    /// How it is delivered.
+    pub delivery: Delivery,
+    /// The input is asserted when it is low.
+    pub active_low: bool,
+    /// A level was delivered, and its EOI is outstanding.
+    pub remote_irr: bool,
+    /// Triggered by the level, not by the edge.
+    pub level: bool,
+    /// Nothing is delivered.
+    pub masked: bool,
+}
+
+impl Route {
+    /// Decodes such a register.
+    #[must_use]
+    pub fn decode(register: u32) -> Route {
+        Route {
+            vector: register as u8,
+            delivery: Delivery::decode(register),
+            active_low: register & 1 << 13 != 0,
+            remote_irr: register & 1 << 14 != 0,
+            level: register & 1 << 15 != 0,
+            masked: register & 1 << 16 != 0,
+        }
+    }
+}
+
 /// Where an interrupt began; remembered beside each pending bit so that a landmark can name it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Source {
@@ -158,6 +190,23 @@ mod tests {
         assert!(message.destination.logical);
         assert_eq!(message.delivery, Delivery::LowestPriority);
         assert_eq!(Message::from_msi(0xfed0_0000, 0x41), None);
+    }
+
+    #[test]
+    fn each_bit_of_a_route_has_its_place() {
+        let open = Route {
+            vector: 0x41,
+            delivery: Delivery::Fixed,
+            active_low: false,
+            remote_irr: false,
+            level: false,
+            masked: false,
+        };
+        assert_eq!(Route::decode(0x41), open);
+        assert_eq!(Route::decode(0x2041), Route { active_low: true, ..open });
+        assert_eq!(Route::decode(0x4041), Route { remote_irr: true, ..open });
+        assert_eq!(Route::decode(0x8041), Route { level: true, ..open });
+        assert_eq!(Route::decode(0x1_0741), Route { masked: true, delivery: Delivery::ExtInt, ..open });
     }
 
     #[test]

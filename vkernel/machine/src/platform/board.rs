@@ -13,6 +13,7 @@ use super::memory_map::memory_map;
 use super::pci::Pci;
 use super::power::{self, Power};
 use super::registers::all_ones;
+use super::rtc::Rtc;
 use super::timers::Timers;
 use super::uart::Uart;
 use super::vga::{self, Vga};
@@ -129,6 +130,24 @@ impl Platform {
         platform.set_cmos_memory_size();
         platform.sync();
         platform
+    }
+
+    /// The interrupt controllers, to be looked at.
+    #[must_use]
+    pub fn interrupts(&self) -> &Interrupts {
+        &self.interrupts
+    }
+
+    /// The clock chip, to be looked at.
+    #[must_use]
+    pub fn rtc(&self) -> &Rtc {
+        self.timers.rtc()
+    }
+
+    /// The PCI functions, to be looked at.
+    #[must_use]
+    pub fn pci(&self) -> &Pci {
+        &self.pci
     }
 
     /// Puts every local APIC into x2APIC mode, before the first instruction.

@@ -84,6 +84,18 @@ impl Interrupts {
         interrupts
     }
 
+    /// The local APIC of a vCPU, to be looked at.
+    #[must_use]
+    pub fn local_apic(&self, vcpu: u8) -> &Lapic {
+        &self.lapics[usize::from(vcpu)]
+    }
+
+    /// The I/O APIC, to be looked at.
+    #[must_use]
+    pub fn io_apic(&self) -> &IoApic {
+        &self.ioapic
+    }
+
     fn lapic(&mut self, vcpu: u8) -> &mut Lapic {
         &mut self.lapics[usize::from(vcpu)]
     }

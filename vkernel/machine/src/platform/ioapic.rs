@@ -4,7 +4,7 @@
 //! version acknowledges through it. An edge on a masked pin is lost, as on the chip. Left out: the interrupt
 //! message bus and its arbitration, whose ID register only stores.
 
-use super::apic_message::{Delivery, Destination, Message, Source};
+use super::apic_message::{Delivery, Destination, Message, Route, Source};
 
 /// Number of interrupt pins.
 pub const PINS: u8 = 24;
@@ -56,6 +56,31 @@ impl IoApic {
     #[must_use]
     pub fn is_masked(&self, pin: u8) -> bool {
         self.entries[usize::from(pin)] & MASKED != 0
+    }
+
+    /// The ID that the guest gave it.
+    #[must_use]
+    pub fn id(&self) -> u8 {
+        (self.id >> 24) as u8
+    }
+
+    /// Whether a pin's redirection entry is as after reset.
+    #[must_use]
+    pub fn is_at_reset(&self, pin: u8) -> bool {
+        self.entries[usize::from(pin)] == MASKED
+    }
+
+    /// What a pin's redirection entry says, and where it sends to.
+    #[must_use]
+    pub fn route(&self, pin: u8) -> (Route, Destination) {
+        let entry = self.entries[usize::from(pin)];
+        (Route::decode(entry as u32), destination(entry))
+    }
+
+    /// Whether a pin is asserted.
+    #[must_use]
+    pub fn is_asserted(&self, pin: u8) -> bool {
+        self.lines & 1 << pin != 0
     }
 
     /// Drives a pin; the message to send, if that makes one.
@@ -240,6 +265,27 @@ mod tests {
         ioapic.set_pin(10, false, Source::Device);
         assert!(eoi(&mut ioapic, 0x41).is_empty());
         assert_eq!(read_register(&mut ioapic, 0x10 + 2 * 10), 0x8041);
+    }
+
+    #[test]
+    fn looking_from_outside_shows_what_the_guest_wrote_and_the_pin() {
+        let mut ioapic = IoApic::new();
+        write_register(&mut ioapic, 0, 0x0500_0000);
+        write_register(&mut ioapic, 0x11 + 2 * 9, 0x0300_0000);
+        write_register(&mut ioapic, 0x10 + 2 * 9, 0xa941);
+        assert!(!ioapic.is_asserted(9));
+        ioapic.set_pin(9, true, Source::Device);
+        let route = Route {
+            vector: 0x41,
+            delivery: Delivery::LowestPriority,
+            active_low: true,
+            remote_irr: true,
+            level: true,
+            masked: false,
+        };
+        assert_eq!(ioapic.route(9), (route, Destination::narrow(3, true)));
+        assert_eq!((ioapic.id(), ioapic.is_asserted(9), ioapic.is_at_reset(9)), (5, true, false));
+        assert_eq!((ioapic.is_asserted(8), ioapic.is_at_reset(8)), (false, true));
     }
 
     #[test]

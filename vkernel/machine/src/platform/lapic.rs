@@ -464,6 +464,8 @@ impl Lapic {
 }
 
 mod access;
+mod view;
+pub use view::ApicMode;
 
 #[cfg(test)]
 mod tests;

@@ -58,6 +58,12 @@ impl LapicTimer {
         u64::from(self.initial) * self.tick_ns()
     }
 
+    /// By how much the divide configuration divides the input clock: 1 to 128.
+    #[must_use]
+    pub fn divisor(&self) -> u64 {
+        self.tick_ns() / INPUT_NS
+    }
+
     /// When the timer expires next.
     #[must_use]
     pub fn expires(&self) -> Option<VirtualTime> {
@@ -164,7 +170,8 @@ mod tests {
         for (code, divisor) in
             [(0, 2), (1, 4), (2, 8), (3, 16), (0b1000, 32), (0b1001, 64), (0b1010, 128), (0b1011, 1)]
         {
-            assert_eq!(timer(Mode::OneShot, code, 1).tick_ns(), 40 * divisor);
+            let timer = timer(Mode::OneShot, code, 1);
+            assert_eq!((timer.divisor(), timer.tick_ns()), (divisor, 40 * divisor));
         }
     }
 

@@ -79,6 +79,18 @@ impl Function {
         space
     }
 
+    /// Its number on bus 0: device and function.
+    #[must_use]
+    pub fn number(&self) -> (u8, u8) {
+        (self.device, self.function)
+    }
+
+    /// Its configuration space.
+    #[must_use]
+    pub fn configuration(&self) -> &[u8] {
+        &self.bytes
+    }
+
     fn set(&mut self, offset: usize, bytes: &[u8]) {
         self.bytes[offset..offset + bytes.len()].copy_from_slice(bytes);
     }
@@ -124,6 +136,12 @@ impl Default for Pci {
 }
 
 impl Pci {
+    /// The functions of bus 0.
+    #[must_use]
+    pub fn functions(&self) -> &[Function] {
+        &self.functions
+    }
+
     /// Reads within the address or data register of mechanism 1.
     #[must_use]
     pub fn port_read(&self, port: u16, size_bytes: u8) -> u32 {

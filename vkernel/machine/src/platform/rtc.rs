@@ -98,7 +98,8 @@ impl Rtc {
     }
 
     /// Whether the clock stands still: while it is being set, or its divider is held in reset.
-    fn is_held(&self) -> bool {
+    #[must_use]
+    pub fn is_held(&self) -> bool {
         self.byte(REGISTER_B) & B_SET != 0 || self.is_divider_reset()
     }
 
@@ -207,6 +208,25 @@ impl Rtc {
         [periodic, updated, alarm].into_iter().flatten().min()
     }
 
+    /// The date and time that the clock shows at `now`, for whoever looks from outside.
+    #[must_use]
+    pub fn date(&self, now: VirtualTime) -> Civil {
+        let mut shown = self.clone();
+        if !shown.is_held() {
+            shown.show_time(now);
+        }
+        shown.civil()
+    }
+
+    /// What the guest would read from a register at `now`. Nothing comes of it: its index stays, and so do the flags of
+    /// register C.
+    #[must_use]
+    pub fn peek(&self, register: u8, now: VirtualTime) -> u8 {
+        let mut shown = self.clone();
+        shown.index = register & 0x7f;
+        shown.read(0x71, now)
+    }
+
     /// Reads port 0x70 or 0x71.
     pub fn read(&mut self, port: u16, now: VirtualTime) -> u8 {
         if port != 0x71 {
@@ -292,21 +312,25 @@ impl Rtc {
         self.bytes[usize::from(HOURS)] = self.encode_hour(civil.hour);
     }
 
-    /// Takes the time from the clock bytes; the clock goes on from it.
-    fn take_time(&mut self, now: VirtualTime) {
+    /// What the clock bytes say.
+    fn civil(&self) -> Civil {
         let field = |index: u8| self.decode(self.byte(index));
-        let civil = Civil {
+        Civil {
             year: field(CENTURY) * 100 + field(YEAR),
             month: field(MONTH),
             day: field(DAY),
-            weekday: 0,
+            weekday: field(WEEKDAY) - 1,
             hour: self.decode_hour(self.byte(HOURS)),
             minute: field(MINUTES),
             second: field(SECONDS),
-        };
+        }
+    }
+
+    /// Takes the time from the clock bytes; the clock goes on from it.
+    fn take_time(&mut self, now: VirtualTime) {
+        let civil = self.civil();
         let seconds = civil.to_seconds();
-        let weekday = field(WEEKDAY) - 1;
-        self.weekday_shift = (weekday - Civil::from_seconds(seconds).weekday).rem_euclid(7) as u8;
+        self.weekday_shift = (civil.weekday - Civil::from_seconds(seconds).weekday).rem_euclid(7) as u8;
         self.base_s = seconds - (self.divider_ns(now) / NS_PER_S) as i64;
     }
 

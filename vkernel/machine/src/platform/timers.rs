@@ -62,6 +62,12 @@ impl Timers {
         }
     }
 
+    /// The clock chip, to be looked at.
+    #[must_use]
+    pub fn rtc(&self) -> &Rtc {
+        &self.rtc
+    }
+
     /// Reads a port: 0x40 to 0x43, 0x61, 0x70, 0x71.
     pub fn port_read(&mut self, access: Access, port: u16, interrupts: &mut Interrupts) -> u8 {
         let now = access.now;

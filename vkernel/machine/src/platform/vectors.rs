@@ -32,6 +32,11 @@ impl Vectors {
         Some((word as u32 * 64 + self.words[word].ilog2()) as u8)
     }
 
+    /// The vectors in the set, from the lowest up.
+    pub fn members(&self) -> impl Iterator<Item = u8> {
+        (0..=u8::MAX).filter(|vector| self.contains(*vector))
+    }
+
     /// The `index`-th of the eight 32-bit registers that show the set.
     #[must_use]
     pub fn word(&self, index: u32) -> u32 {
@@ -53,6 +58,7 @@ mod tests {
             assert!(vectors.contains(vector));
             assert_ne!(vectors.word(u32::from(vector) / 32) & 1 << (vector % 32), 0);
         }
+        assert_eq!(vectors.members().collect::<Vec<_>>(), [0, 31, 32, 63, 64, 200, 255]);
         vectors.set(255, false);
         assert_eq!(vectors.highest(), Some(200));
     }

@@ -47,6 +47,30 @@ fn registers_after_power_on_are_those_of_the_manual() {
 }
 
 #[test]
+fn looking_from_outside_shows_what_the_registers_hold() {
+    let mut lapic = enabled();
+    lapic.mmio_write(register::TPR, 0x25, NOW);
+    lapic.mmio_write(register::LDR, 0x0800_0000, NOW);
+    lapic.mmio_write(register::LVT + LINT0 as u32, 0xa700, NOW);
+    lapic.mmio_write(0x01, 0, NOW);
+    lapic.accept(&fixed(0x41));
+    lapic.acknowledge();
+    lapic.accept(&fixed(0x40));
+    assert_eq!((lapic.mode(), lapic.id(), lapic.version() & 0xff), (ApicMode::XApic, 3, 0x14));
+    assert_eq!((lapic.spurious(), lapic.task_priority_register()), ((true, 0xff), 0x25));
+    assert_eq!((lapic.logical_destination() >> 24, lapic.is_flat()), (8, true));
+    assert_eq!(lapic.error_status(), (0, ESR_ILLEGAL_REGISTER));
+    let (name, lint0) = lapic.local_vectors()[LINT0];
+    assert_eq!((name, lint0.delivery), ("LINT0", Delivery::ExtInt));
+    assert!(lint0.level && lint0.active_low && !lint0.masked && lapic.local_vectors()[TIMER].1.masked);
+    assert_eq!(lapic.pending().members().collect::<Vec<_>>(), [0x40]);
+    assert_eq!(lapic.in_service().members().collect::<Vec<_>>(), [0x41]);
+    assert_eq!((x2apic().mode(), x2apic().logical_destination()), (ApicMode::X2Apic, 8));
+    lapic.set_base(0).unwrap();
+    assert_eq!(lapic.mode(), ApicMode::Disabled);
+}
+
+#[test]
 fn higher_class_preempts_and_equal_class_waits() {
     let mut lapic = enabled();
     lapic.accept(&fixed(0x41));

@@ -180,3 +180,19 @@ fn state_survives() {
     rtc.settle(ns(2.0));
     assert_saves_and_loads(&mut rtc, &mut Rtc::new(0));
 }
+
+#[test]
+fn looking_from_outside_shows_what_the_guest_would_read_and_changes_nothing() {
+    let mut rtc = Rtc::new(START_S);
+    write(&mut rtc, REGISTER_B, B_24_HOURS | B_UPDATE_INTERRUPT, ns(0.0));
+    write(&mut rtc, 0x70, 0x12, ns(0.0));
+    let before = rtc.clone();
+    let now = ns(2.5);
+    let seen: Vec<u8> = (0..128).map(|register| rtc.peek(register, now)).collect();
+    let date = rtc.date(now);
+    assert_eq!(rtc, before);
+    let read: Vec<u8> = (0..128).map(|register| read(&mut rtc, register, now)).collect();
+    assert_eq!(seen, read);
+    assert_eq!(read[usize::from(REGISTER_C)], INTERRUPT | UPDATED | PERIODIC);
+    assert_eq!(date, Civil::from_seconds(START_S as i64 + 2));
+}
