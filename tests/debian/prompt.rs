@@ -51,6 +51,20 @@ const CASES: &[(&str, &str)] = &[
     ),
     ("show modules", r"^DUMMY +16384 dummy\n$"),
     ("show all cpus", r"(?m)^\*  \d running +panic  sh \(pid 1\)$"),
+    (
+        "show lapic 0",
+        r"(?x)^Local\ APIC\ of\ vCPU\ 0:\ id\ 0,\ version\ 0x14,\ x2APIC\n SVR\ +enabled,\ spurious\ vector\ 0xff\n
+          priority\ +TPR\ 0x10,\ PPR\ 0x\w0\n destination\ +logical\ 0x1\ \(cluster\ 0,\ mask\ 0x1\)\n (.*\n){4}
+          LVT\ LINT0\ +vector\ 0x00,\ ExtINT,\ edge,\ active\ high,\ masked\n LVT\ LINT1\ +vector\ 0x00,\ NMI,.*\n",
+    ),
+    ("show lapic 2", r"^There is no vCPU 2: they are 0 to 1\n$"),
+    (
+        "show ioapic",
+        r"(?x)^I/O\ APIC\ at\ 0xfec00000:\ id\ 0,\ 24\ pins\n
+          pin\ \ 1:\ vector\ 0x\w\w,\ fixed,\ edge,\ active\ high,\ to\ physical\ 0x0[01];\ not\ asserted\n
+          pin\ \ 2:\ vector\ 0x30,\ fixed,\ edge,.*\n pin\ \ 4:\ .*,\ edge,.*\n pin\ \ 8:\ .*,\ edge,.*\n
+          pin\ \ 9:\ vector\ 0x\w\w,\ fixed,\ level,\ active\ high,\ to\ physical\ 0x0[01];\ not\ asserted\n$",
+    ),
     ("dmesg ,3", r"^(\[ +\d+\.\d{6}\] .*\n){2}\[ +\d+\.\d{6}\] sysrq: Trigger a crash\n$"),
     ("print {current->comm}", "^\"sh\"\n$"),
     ("print {current->pid} {current->real_parent->comm}", "^1\n\"swapper/0\"\n$"),
@@ -136,10 +150,65 @@ fn every_command_about_linux_answers_as_the_guest_said_of_itself() {
     assert_eq!(mismatches(&shown, cases), "");
 
     let commands = ["ps", "dmesg"];
-    let session = session(&vkernel, &commands);
-    let [ps, dmesg] = &answers(&session, &commands)[..] else { panic!("{session}") };
+    let told = session(&vkernel, &commands);
+    let [ps, dmesg] = &answers(&told, &commands)[..] else { panic!("{told}") };
     expect_the_processes_of_proc(ps, &run);
     expect_the_lines_of_the_console(dmesg, &run);
+    expect_the_devices_of_the_log(&vkernel, dmesg);
+    expect_the_interrupts_of_the_kernel(&vkernel);
+}
+
+/// The PCI functions and the time of the clock are those that Linux had found.
+fn expect_the_devices_of_the_log(vkernel: &Vkernel, dmesg: &str) {
+    let commands = ["show pciregs", "seek @/setting system clock to .* UTC/", "show rtc"];
+    let told = session(vkernel, &commands);
+    let [functions, _, clock] = &answers(&told, &commands)[..] else { panic!("{told}") };
+    let shown =
+        Regex::new(r"(?m)^pci0:0:(\d+):(\d): class=0x(\w{6}) .*chip=0x(\w{4})(\w{4}) .*hdr=0x(\w\w)$");
+    let shown: Vec<String> = (shown.expect("a pattern").captures_iter(functions))
+        .map(|function| {
+            let [device, number, class, chip, vendor, header] = function.extract().1;
+            let device: u8 = device.parse().expect("a number");
+            format!("pci 0000:00:{device:02x}.{number}: [{vendor}:{chip}] type {header} class 0x{class}")
+        })
+        .collect();
+    let found = Regex::new(r"pci 0000:.*: \[\w{4}:\w{4}\] type .*").expect("a pattern");
+    let found: Vec<&str> = found.find_iter(dmesg).map(|line| line.as_str()).collect();
+    assert_eq!(shown, found, "{functions}");
+    let set = Regex::new(r"setting system clock to (\S+)T(\S+) UTC").expect("a pattern");
+    let set = set.captures(dmesg).unwrap_or_else(|| panic!("{dmesg}"));
+    assert!(clock.starts_with(&format!("{} {}, ", &set[1], &set[2])), "{} but {clock}", &set[0]);
+}
+
+/// The vectors that the APICs send are those for which Linux has a handler: in its IDT, and for each pin in its table of
+/// vectors, which leads to the number of the interrupt.
+fn expect_the_interrupts_of_the_kernel(vkernel: &Vkernel) {
+    let commands = ["show lapic", "show idt", "show ioapic"];
+    let told = session(vkernel, &commands);
+    let [lapic, idt, ioapic] = &answers(&told, &commands)[..] else { panic!("{told}") };
+    for (name, handler) in [
+        ("LVT timer", "asm_sysvec_apic_timer_interrupt"),
+        ("LVT error", "asm_sysvec_error_interrupt"),
+        ("spurious", "asm_sysvec_spurious_apic_interrupt"),
+    ] {
+        let vector = Regex::new(&format!(r"{name} +vector 0x(\w\w)\b")).expect("a pattern");
+        let vector = &vector.captures(lapic).unwrap_or_else(|| panic!("{lapic}"))[1];
+        let gate = line(idt, &format!("(0x{vector})"));
+        assert!(gate.ends_with(&format!(" {handler}")), "{name}: {gate}");
+    }
+    let pins = Regex::new(r"(?m)^pin +(\d+): vector (0x\w\w), .* to physical (0x\w\w);").expect("a pattern");
+    let pins: Vec<_> = pins.captures_iter(ioapic).map(|pin| pin.extract::<3>().1).collect();
+    assert!(pins.len() >= 5, "{ioapic}");
+    let asked: Vec<String> = (pins.iter())
+        .map(|[_, vector, vcpu]| format!("print {{per_cpu(vector_irq, {vcpu})[{vector}]->irq_data.irq}}"))
+        .collect();
+    let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
+    let irqs = answers(&session(vkernel, &asked), &asked);
+    for ([pin, ..], irq) in pins.iter().zip(irqs) {
+        // IRQ 0 comes in at pin 2, as the ACPI tables say.
+        let expected = if *pin == "2" { "0" } else { pin };
+        assert_eq!(irq.trim(), expected, "pin {pin}: {ioapic}");
+    }
 }
 
 /// `90 (sleep) S 1 …` inside is `     90     90      1 S …sleep` at the prompt.

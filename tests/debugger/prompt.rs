@@ -73,6 +73,32 @@ const CASES: &[Case] = &[
     ("show sysregs", r"(?m)^cr3 +0x\w{16}$"),
     ("show idt", r"(?m)^ 14 \(0x0e\) interrupt 0x0008 DPL 0"),
     ("show gdt", r"(?m)^0x0008 code 64 +base 0x0 limit 0xffffffff DPL 0$"),
+    ("print {x2apic} {deadline_mode}", r"^true\ntrue\n$"),
+    (
+        "show lapic",
+        r"(?x)^Local\ APIC\ of\ vCPU\ ([01]):\ id\ [01],\ version\ 0x14,\ x2APIC\n
+          SVR\ +enabled,\ spurious\ vector\ 0xff\n priority\ +TPR\ 0x00,\ PPR\ 0x00\n
+          destination\ +logical\ 0x[12]\ \(cluster\ 0,\ mask\ 0x[12]\)\n ESR\ +0x0,\ since\ it\ was\ written\ 0x0\n
+          LVT\ timer\ +vector\ 0x40,\ fixed\n LVT\ thermal\ +vector\ 0x00,\ fixed,\ masked\n
+          LVT\ perfmon\ .*\n LVT\ LINT0\ +vector\ 0x00,\ fixed,\ edge,\ active\ high,\ masked\n
+          LVT\ LINT1\ +vector\ 0x00,\ NMI,\ .*\n LVT\ error\ +.*,\ masked\n
+          timer\ +TSC-deadline,\ expires\ at\ guest\ time\ 0\.\d{9}s,\ in\ 0\.00\d{7}s\n
+          pending\ +none\n in\ service\ +none\n to\ be\ taken\ +nothing\n$",
+    ),
+    (
+        "show lapic 1",
+        r"(?s)^Local APIC of vCPU 1: id 1, .*logical 0x2 \(cluster 0, mask 0x2\)\n.*LVT timer +vector 0x40, fixed\n",
+    ),
+    ("show lapic 7", r"^There is no vCPU 7: they are 0 to 1\n$"),
+    ("show apic", r"^I/O APIC at 0xfec00000: id 0, 24 pins\nEvery entry is as after reset: masked\n$"),
+    (
+        "show pciregs",
+        r"^pci0:0:0:0: class=0x060000 card=0x00000000 chip=0x29c08086 rev=0x00 hdr=0x00\npci0:0:31:0: class=0x060100 card=0x00000000 chip=0x29188086 rev=0x02 hdr=0x00\n$",
+    ),
+    (
+        "show rtc",
+        r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d, \w+day, the clock runs\nA 0x26 DV 2, RS 6\nB 0x02 24 hours\nC 0x40 PF\nD 0x80 VRT\n$",
+    ),
     ("show all cpus", r"(?m)^\*? *\d running"),
     ("dmesg", r"^No log of Linux is in memory here\n$"),
     ("show console ,1", r"^work: phase \d of \d, "),
@@ -152,13 +178,21 @@ const CASES: &[Case] = &[
     ("dhwatch shelves", r"^$"),
     ("stop interrupt", r"^Event 8\n$"),
     ("c", r"(?s)^Event 8: interrupt 0x"),
+    ("show lapic", r"(?m)^priority +TPR 0x00, PPR 0x[4-f]0\n(.*\n)+in service +0x[4-f]\w\n"),
+    ("delete #8", r"^$"),
+    ("stop interrupt 40", r"^Event 9\n$"),
+    ("c", r"(?s)^Event 9: interrupt 0x40\n"),
+    (
+        "show lapic",
+        r"(?s)PPR 0x40\n.*LVT timer +vector 0x40, fixed\n.*TSC-deadline, not armed\n.*in service +0x40\n",
+    ),
     ("delete all", r"^$"),
-    ("stop port 3f8", r"^Event 9\n$"),
-    ("c", r"(?s)^Event 9: write of 0x\w+ at port 0x3f8\n"),
-    ("delete #9", r"^$"),
-    ("stop text /phase 3 of/", r"^Event 10\n$"),
+    ("stop port 3f8", r"^Event 10\n$"),
+    ("c", r"(?s)^Event 10: write of 0x\w+ at port 0x3f8\n"),
+    ("delete #10", r"^$"),
+    ("stop text /phase 3 of/", r"^Event 11\n$"),
     ("seek @start", r"^\[ vCPU \d @0 \]\n"),
-    ("c", r"(?s)^Event 10: the text was printed\n\[ vCPU \d @\d+ \]\nStopped at +serial_putc\+"),
+    ("c", r"(?s)^Event 11: the text was printed\n\[ vCPU \d @\d+ \]\nStopped at +serial_putc\+"),
     ("d all", r"^$"),
     ("show checkpoints", r"^\d+ checkpoints, \d+\.\d MB of memory, \d+\.\d MB on disk\n$"),
     ("digest", r"^[0-9a-f]{32}\n$"),

@@ -3,6 +3,7 @@
 pub mod breakpoint;
 pub mod cpus;
 pub mod data;
+pub mod devices;
 pub mod diversion;
 pub mod examine;
 pub mod memory;
@@ -143,6 +144,10 @@ pub static COMMANDS: &[Command] = &[
     system::SYSREGS,
     system::IDT,
     system::GDT,
+    devices::LAPIC,
+    devices::IOAPIC,
+    devices::PCIREGS,
+    devices::RTC,
     show::MSGBUF,
     show::CONSOLE,
     show::CHECKPOINTS,
