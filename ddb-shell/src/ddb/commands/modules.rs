@@ -65,10 +65,14 @@ fn file_text(symbols: &Symbols<'_>, module: &Module) -> String {
 fn gdb_line(symbols: &Symbols<'_>, module: &Module) -> Option<String> {
     let known = symbols.modules().into_iter().find(|known| known.key().vaddr == module.vaddr)?;
     let path = known.debug()?.file.path().display().to_string();
+    // Names are the guest's: one that is no name of a section would be another word, or another line.
+    let is_name =
+        |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     let is_there = |vaddr: u64| known.holds(vaddr) || symbols.is_per_cpu(vaddr);
     let sections: Vec<String> = module
         .sections
         .iter()
+        .filter(|(name, _)| is_name(name))
         .map(|(name, vaddr)| {
             let vaddr = if is_there(*vaddr) { *vaddr } else { vaddr % NOWHERE + NOWHERE };
             format!(" -s {name} {vaddr:#x}")
