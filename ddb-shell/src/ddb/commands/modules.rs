@@ -66,8 +66,10 @@ fn gdb_line(symbols: &Symbols<'_>, module: &Module) -> Option<String> {
     let known = symbols.modules().into_iter().find(|known| known.key().vaddr == module.vaddr)?;
     let path = known.debug()?.file.path().display().to_string();
     // Names are the guest's: one that is no name of a section would be another word, or another line.
-    let is_name =
-        |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    let is_name = |name: &str| {
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        !name.is_empty() && name.bytes().all(is_part)
+    };
     let is_there = |vaddr: u64| known.holds(vaddr) || symbols.is_per_cpu(vaddr);
     let sections: Vec<String> = module
         .sections
