@@ -3,7 +3,7 @@
 use harness::guests::{self, Linux, PROMPT};
 use harness::{Run, Step, Vkernel, files_below};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Everything that a test compares with what the debugger says.
 const TELL: &str = "insmod /dummy.ko; grep dummy /proc/modules; cat /sys/module/dummy/sections/.text; uname -r; \
@@ -12,9 +12,13 @@ const TELL: &str = "insmod /dummy.ko; grep dummy /proc/modules; cat /sys/module/
 
 /// Debian's initrd with a module in it.
 pub fn with_module(vkernel: &Vkernel) -> Linux {
+    with_files(vkernel, &[&debian_module("drivers/net/dummy.ko")])
+}
+
+/// The file of a module of Debian's kernel, by the end of its path.
+pub fn debian_module(end: &str) -> PathBuf {
     let package = guests::debian().kernel.ancestors().nth(2).expect("a package").join("lib/modules");
-    let module = files_below(&package, "ko").into_iter().find(|path| path.ends_with("drivers/net/dummy.ko"));
-    with_files(vkernel, &[&module.expect("dummy.ko")])
+    files_below(&package, "ko").into_iter().find(|path| path.ends_with(end)).expect(end)
 }
 
 /// Debian's initrd with these files in its root.

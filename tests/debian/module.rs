@@ -1,11 +1,11 @@
 //! Modules: one that was built here with debug information, by Debian's kbuild, and one of Debian's, of which there are only
 //! the types that it was loaded with.
 
-use super::crash::with_files;
+use super::crash::{debian_module, with_files};
 use crate::vkernel;
 use harness::guests::{self, PROMPT};
 use harness::prompt::{first_missing, mismatches};
-use harness::{Run, Step, Typing, Vkernel, files_below, kbuild};
+use harness::{Run, Step, Typing, Vkernel, kbuild};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -56,10 +56,7 @@ const CASES: &[(&str, &str)] = &[
 
 /// Boots Debian with both modules, and has the first fault.
 fn faulted(vkernel: &Vkernel, ledger: &Path) -> Run {
-    let package = guests::debian().kernel.ancestors().nth(2).expect("a package").join("lib/modules");
-    let of_debian =
-        files_below(&package, "ko").into_iter().find(|path| path.ends_with("net/sched/sch_fq.ko"));
-    let linux = with_files(vkernel, &[&ledger.join("ledger.ko"), &of_debian.expect("sch_fq.ko")]);
+    let linux = with_files(vkernel, &[&ledger.join("ledger.ko"), &debian_module("net/sched/sch_fq.ko")]);
     let steps = [
         Step {
             prompt: PROMPT,
