@@ -4,8 +4,10 @@ use crate::say;
 use anyhow::{Context, Result};
 use ddb_shell::ddb::Ddb;
 use ddb_shell::gdb::{Ended, serve};
+use nix::poll::{PollFd, PollFlags, poll};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -53,6 +55,13 @@ enum Listener {
 }
 
 impl Listener {
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Listener::Tcp(listener) => listener.as_fd(),
+            Listener::Unix(listener) => listener.as_fd(),
+        }
+    }
+
     fn accept(&self) -> io::Result<Connection> {
         Ok(match self {
             Listener::Tcp(listener) => {
@@ -70,31 +79,22 @@ impl Listener {
 /// # Errors
 /// The host refuses the address.
 pub fn wait_for_one(address: &str, is_given_up: impl Fn() -> bool) -> Result<Option<Connection>> {
+    const GLANCE_MS: u8 = 20;
     let (listener, address) = bind("gdb", address)?;
-    match &listener {
-        Listener::Tcp(listener) => listener.set_nonblocking(true)?,
-        Listener::Unix(listener) => listener.set_nonblocking(true)?,
-    }
     say::line(&format!("gdb: target remote {address}"));
-    let mut connection = None;
-    while connection.is_none() && !is_given_up() {
-        connection = match listener.accept() {
-            Ok(connection) => Some(connection),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                std::thread::sleep(Duration::from_millis(20));
-                None
-            }
-            Err(error) => return Err(error).context(address),
-        };
-    }
-    forget(&address);
-    if let Some(connection) = &connection {
-        match connection {
-            Connection::Tcp(stream) => stream.set_nonblocking(false)?,
-            Connection::Unix(stream) => stream.set_nonblocking(false)?,
+    // A signal that ends a glance is what gives up, or is nothing.
+    let has_come =
+        || poll(&mut [PollFd::new(listener.fd(), PollFlags::POLLIN)], GLANCE_MS).is_ok_and(|ready| ready > 0);
+    let come = loop {
+        if is_given_up() {
+            break None;
         }
-    }
-    Ok(connection)
+        if has_come() {
+            break Some(listener.accept());
+        }
+    };
+    forget(&address);
+    come.transpose().context(address)
 }
 
 /// An address at which gdbs are awaited, by a thread of its own until the process ends.
