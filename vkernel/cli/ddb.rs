@@ -40,7 +40,7 @@ const CACHE_LIMIT_BYTES: u64 = 1 << 30;
 /// # Errors
 /// A trace that cannot be read, or a divergence on the way to where it is opened.
 pub fn run(config: &DdbConfig) -> Result<ExitStatus> {
-    let symbols = SymbolSource::open(&config.replay.all_symbols(), &config.replay.kernel())?;
+    let symbols = SymbolSource::of_replay(&config.replay)?;
     let interrupt = Interrupt::default();
     let options = HostOptions { inputs: false, interrupt: Some(interrupt.flag()), ..HostOptions::default() };
     let mut host = Host::open(options)?;

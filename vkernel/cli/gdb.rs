@@ -28,7 +28,7 @@ pub fn run(config: &GdbConfig) -> Result<ExitStatus> {
         return Ok(ExitStatus::Good);
     }
     let replay = &config.replay;
-    let symbols = SymbolSource::open(&replay.all_symbols(), &replay.kernel())?;
+    let symbols = SymbolSource::of_replay(replay)?;
     let interrupt = Interrupt::default();
     let options = HostOptions { inputs: false, interrupt: Some(interrupt.flag()), ..HostOptions::default() };
     // Only for its signals: ^C at gdb's terminal reaches this process too, and is gdb's business.

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// # Errors
 /// A trace that cannot be read, or a divergence.
 pub fn run(config: ReplayConfig) -> Result<ExitStatus> {
-    let symbols = SymbolSource::open(&config.all_symbols(), &config.kernel())?;
+    let symbols = SymbolSource::of_replay(&config)?;
     let inspected = symbols.inspector(config.reader.power_on().boot.protocol, false);
     let failed_at = match config.reader.ending().map(|end| &end.ending) {
         Some(Ending::Failure { place, kind, .. }) => Some((*place, *kind)),

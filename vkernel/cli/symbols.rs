@@ -1,5 +1,6 @@
 //! Where a guest's symbols come from: the files of `--symbols`, the kernel itself, what distributions have installed.
 
+use crate::config::ReplayConfig;
 use crate::exit::usage;
 use crate::report::Inspected;
 use anyhow::{Context, Result};
@@ -68,6 +69,14 @@ impl SymbolSource {
             source.kernels.push(KernelFile { path: None, bytes: Vec::leak(kernel.to_vec()) });
         }
         Ok(source)
+    }
+
+    /// The same for a recording: the files and folders that were named for it, and those that it carries.
+    ///
+    /// # Errors
+    /// As [`SymbolSource::open`].
+    pub fn of_replay(replay: &ReplayConfig) -> Result<SymbolSource> {
+        SymbolSource::open(&replay.all_symbols(), &replay.kernel())
     }
 
     fn add_file(&mut self, file: &Path) -> Result<()> {

@@ -29,7 +29,7 @@ fn dump(config: &PlaceConfig, output: &Path) -> Result<Option<PathBuf>> {
     let interrupt = Interrupt::default();
     let options = HostOptions { inputs: false, interrupt: Some(interrupt.flag()), ..HostOptions::default() };
     let _host = Host::open(options)?;
-    let symbols = SymbolSource::open(&config.replay.all_symbols(), &config.replay.kernel())?;
+    let symbols = SymbolSource::of_replay(&config.replay)?;
     let debugger = open_session(&config.replay, config.at.as_ref(), &symbols, interrupt)?;
     let file = File::create(output).with_context(|| format!("-o {}", output.display()))?;
     let written = vmcore::write(debugger.machine(), &mut BufWriter::new(file));
