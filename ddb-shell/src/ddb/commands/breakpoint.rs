@@ -69,8 +69,10 @@ pub const DELETE: Command = Command {
         } else {
             let places = ddb.code(&mut arguments)?;
             ddb.end(&mut arguments.lexer)?;
-            let is_it = |entry: &Entry| matches!(&entry.kind, Kind::Execute(known) if known.iter().any(|place| places.contains(place)));
-            ddb.debugger.stops.remove(is_it)
+            ddb.debugger.stops.remove(|entry| match &entry.kind {
+                Kind::Execute(known) => known.iter().any(|place| places.contains(place)),
+                _ => false,
+            })
         };
         if removed == 0 { Err(CommandError::said("Not set.")) } else { Ok(()) }
     },

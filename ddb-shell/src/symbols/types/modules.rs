@@ -78,7 +78,8 @@ impl Types<'_> {
         in_dwarf: &InDwarf<'_>,
         in_btf: &InBtf<'_>,
     ) -> Option<TypeRef> {
-        let modules = self.modules.read().map(|modules| modules.clone()).unwrap_or_default();
+        let modules = self.modules.read().ok();
+        let modules = modules.as_deref().map(Vec::as_slice).unwrap_or_default();
         let is_own = |of: &&ModuleTypes| Some(of.name.as_str()) == module;
         let own = || modules.iter().filter(is_own).find_map(|of| of.search(in_dwarf, in_btf));
         let of_dwarf = || self.dwarf.as_ref().and_then(|dwarf| Some(dwarf.type_ref(Some(in_dwarf(dwarf)?))));
