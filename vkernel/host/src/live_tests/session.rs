@@ -78,10 +78,18 @@ impl Session {
 
     /// Waits until the log says this, after what was expected before.
     pub(super) fn expect(&mut self, text: &str) {
+        self.expect_all(&[text]);
+    }
+
+    /// Waits until the log says all of these, in any order, after what was expected before.
+    pub(super) fn expect_all(&mut self, texts: &[&str]) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(at) = self.log[self.read..].find(text) {
-                self.read += at + text.len();
+            let log = &self.log[self.read..];
+            let ends: Option<Vec<usize>> =
+                texts.iter().map(|text| Some(log.find(text)? + text.len())).collect();
+            if let Some(end) = ends.and_then(|ends| ends.into_iter().max()) {
+                self.read += end;
                 return;
             }
             let stderr = self.child.stderr.as_mut().unwrap();
@@ -90,7 +98,7 @@ impl Session {
             let ready = poll(&mut ready, timeout).unwrap();
             let mut bytes = vec![0; 65536];
             let length = if ready > 0 { stderr.read(&mut bytes).unwrap() } else { 0 };
-            assert!(length > 0, "no {text:?} after {:?}", &self.log[self.read..]);
+            assert!(length > 0, "not all of {texts:?} behind byte {} of {:?}", self.read, self.log);
             self.log.push_str(&String::from_utf8_lossy(&bytes[..length]));
         }
     }
