@@ -6,10 +6,14 @@ use crate::support::program::{Sandbox, VKERNEL};
 use harness::gdb_with_dap;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::time::Duration;
+
+/// More processor time than gdb's packets take while the guest stands, and less than [`SLOW`] does.
+const WORKS_TICKS: u64 = 20;
 
 /// An editor with its adapter.
 struct Editor {
@@ -129,6 +133,17 @@ impl Editor {
         answer["result"].as_str().expect("a text").to_owned()
     }
 
+    /// The processor time of vkernel, which `timeout` has started, in ticks of 10 ms (proc(5): utime and stime).
+    fn server_ticks(&self) -> u64 {
+        let read = |path: String| fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let timeout = self.adapter.id();
+        let children = read(format!("/proc/{timeout}/task/{timeout}/children"));
+        let stat = read(format!("/proc/{}/stat", children.split_whitespace().next().expect("vkernel")));
+        let (_, behind_name) = stat.rsplit_once(')').expect("a name in brackets");
+        let fields: Vec<&str> = behind_name.split_whitespace().collect();
+        fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+    }
+
     fn icount(&mut self) -> u64 {
         let answer = self.request("evaluate", json!({ "expression": "$icount", "context": "watch" }));
         answer["result"].as_str().and_then(|text| text.parse().ok()).expect("a number")
@@ -229,7 +244,13 @@ fn walk(editor: &mut Editor) {
     editor.request("setFunctionBreakpoints", json!({ "breakpoints": [] }));
     editor.types(&format!("monitor {SLOW}"));
     let thread = editor.thread;
+    let before = editor.server_ticks();
     editor.request("continue", json!({ "threadId": thread }));
+    // gdb looks at a pause that it has been sent together with that only when the guest has stopped by itself. Whoever presses the
+    // button sees the guest go on: the server works.
+    while editor.server_ticks() < before + WORKS_TICKS {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     editor.request("pause", json!({ "threadId": thread }));
     editor.stops_for("pause");
     editor.types("set exec-direction forward");
