@@ -7,7 +7,7 @@ mod session;
 mod terminal;
 
 use crate::{Host, HostError, HostOptions};
-use session::{Session, stdin_from};
+use session::{Session, stdin_from, wait_until_nobody_reads};
 use std::fs::File;
 use std::io::Write;
 use std::process::Stdio;
@@ -94,9 +94,11 @@ fn a_directory_or_an_endless_file_on_stdin_is_refused() {
 
 #[test]
 fn a_stdout_that_was_closed_stops_the_run() {
-    let mut session = Session::start("console", Stdio::piped(), Stdio::piped());
+    let (reader, stdout) = std::io::pipe().unwrap();
+    let mut session = Session::start("console", Stdio::piped(), stdout.try_clone().unwrap().into());
     session.expect("open");
-    session.close_stdout();
+    drop(reader);
+    wait_until_nobody_reads(stdout);
     session.take_stdin().write_all(b"l").unwrap();
     session.expect("Stop { signal: 13, reason: \"stdout was closed\" }");
 }

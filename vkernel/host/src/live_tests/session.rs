@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::Pid;
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{PipeWriter, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -63,10 +63,6 @@ impl Session {
 
     pub(super) fn take_stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().unwrap()
-    }
-
-    pub(super) fn close_stdout(&mut self) {
-        self.child.stdout.take().unwrap();
     }
 
     /// Everything the process writes until it ends.
@@ -127,6 +123,16 @@ pub(super) fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Option<T>
         assert!(Instant::now() < deadline, "{what} did not come");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Waits until a pipe has no reader. Whoever drops the last one is not yet through with it: processes that other tests start at
+/// that moment have it as well, from their fork to their exec.
+pub(super) fn wait_until_nobody_reads(pipe: PipeWriter) {
+    wait_until("a pipe without a reader", || {
+        let mut events = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
+        poll(&mut events, PollTimeout::ZERO).unwrap();
+        events[0].any().unwrap().then_some(())
+    });
 }
 
 /// A pseudo-terminal, seen from the side of its keyboard and screen.
