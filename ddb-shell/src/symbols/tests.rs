@@ -63,6 +63,23 @@ fn an_inlined_function_is_told_from_the_one_around_it() {
     assert!((line_of("counter += value")..=line_of("return value * 2")).contains(&inlined[0].line));
 }
 
+/// Its code is described in a unit that names the descriptions of others.
+#[test]
+fn what_link_time_optimisation_has_moved_between_units_is_found() {
+    let bytes = compile(&["-g", "-flto"]);
+    let symbols = Symbols::parse(&bytes).expect("symbols");
+    let worker = symbols.address_of("worker").expect("worker");
+    let length = symbols.function_at(worker).expect("worker").length_bytes;
+    assert_eq!(symbols.function_starts("worker", None), [worker]);
+    let copies = symbols.function_starts("twice", None);
+    assert!(!copies.is_empty(), "twice was inlined");
+    assert!(copies.iter().all(|copy| (worker..worker + length).contains(copy)), "{copies:x?}, {worker:#x}");
+    let counter = symbols.global("counter", None).and_then(|counter| counter.type_ref).expect("a type");
+    assert_eq!(symbols.types().name(&counter), "int");
+    let arguments = symbols.scopes_at(worker).pop().expect("the function").variables;
+    assert_eq!(arguments[0].name, "value");
+}
+
 #[test]
 fn a_32_bit_program_is_read_too() {
     let bytes = compile(&["-g", "-m32"]);

@@ -6,7 +6,7 @@
 
 use super::{Section, unit_start};
 use crate::symbols::types::{Keyword, NameKind};
-use gimli::{Abbreviation, AttributeValue, DwTag, EntriesRaw, Unit, UnitHeader, UnitOffset};
+use gimli::{Abbreviation, AttributeValue, DebugInfoOffset, DwTag, EntriesRaw, Unit, UnitHeader, UnitOffset};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -19,8 +19,9 @@ pub(super) enum Named {
     Variable,
     DeclaredVariable,
     Function,
-    /// What functions that were inlined are copies of.
-    Inlined,
+    /// What is described without code of its own: functions that were inlined, and where link-time optimisation puts the code
+    /// of all into a unit by itself, these descriptions.
+    Original,
 }
 
 /// Threads that are worth starting.
@@ -29,6 +30,8 @@ const THREADS_MAX: usize = 8;
 /// The list.
 pub(in crate::symbols) struct NameIndex {
     entries: HashMap<Box<[u8]>, Vec<(Named, usize)>>,
+    /// Where the units start that have copies of functions of other units.
+    with_foreign_copies: Vec<usize>,
 }
 
 /// One name found, in a thread's own list.
@@ -36,6 +39,13 @@ struct Found<'data> {
     name: &'data [u8],
     named: Named,
     offset: usize,
+}
+
+/// What a thread has found.
+#[derive(Default)]
+struct List<'data> {
+    names: Vec<Found<'data>>,
+    with_foreign_copies: Vec<usize>,
 }
 
 impl NameIndex {
@@ -48,14 +58,15 @@ impl NameIndex {
         let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
         let next = AtomicUsize::new(0);
         let work = || {
-            let mut reader = Reader { dwarf, found: Vec::new(), seen: HashSet::new() };
+            let (list, seen) = (List::default(), HashSet::new());
+            let mut reader = Reader { dwarf, headers: &headers, list, seen, foreign: None };
             while let Some(header) = headers.get(next.fetch_add(1, Ordering::Relaxed)) {
                 // What cannot be read of a damaged unit is not found; the others are.
                 let _ = reader.read_unit(*header);
             }
-            reader.found
+            reader.list
         };
-        let lists: Vec<Vec<Found<'_>>> = match threads {
+        let lists: Vec<List<'_>> = match threads {
             1 => vec![work()],
             _ => thread::scope(|scope| {
                 let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
@@ -65,19 +76,28 @@ impl NameIndex {
         NameIndex::merge(lists)
     }
 
-    fn merge(lists: Vec<Vec<Found<'_>>>) -> NameIndex {
+    fn merge(lists: Vec<List<'_>>) -> NameIndex {
         let mut entries: HashMap<Box<[u8]>, Vec<(Named, usize)>> = HashMap::new();
-        for found in lists.into_iter().flatten() {
-            match entries.get_mut(found.name) {
-                Some(known) => known.push((found.named, found.offset)),
-                None => {
-                    entries.insert(found.name.into(), vec![(found.named, found.offset)]);
+        let mut with_foreign_copies = Vec::new();
+        for list in lists {
+            for found in list.names {
+                match entries.get_mut(found.name) {
+                    Some(known) => known.push((found.named, found.offset)),
+                    None => {
+                        entries.insert(found.name.into(), vec![(found.named, found.offset)]);
+                    }
                 }
             }
+            with_foreign_copies.extend(list.with_foreign_copies);
         }
         // Which thread was first must not decide which description is taken.
         entries.values_mut().for_each(|known| known.sort_by_key(|(_, offset)| *offset));
-        NameIndex { entries }
+        NameIndex { entries, with_foreign_copies }
+    }
+
+    /// Where the units start that have copies of functions of other units. Only link-time optimisation makes them.
+    pub(super) fn with_foreign_copies(&self) -> &[usize] {
+        &self.with_foreign_copies
     }
 
     /// The first entry of that kind and name.
@@ -102,8 +122,12 @@ enum NameKey<'data> {
 
 struct Reader<'a, 'data> {
     dwarf: &'a gimli::Dwarf<Section<'data>>,
-    found: Vec<Found<'data>>,
+    /// Of all units, in their order.
+    headers: &'a [UnitHeader<Section<'data>>],
+    list: List<'data>,
     seen: HashSet<(Named, NameKey<'data>)>,
+    /// The last unit that an entry of another one was completed from: mostly the next one's as well.
+    foreign: Option<Unit<Section<'data>>>,
 }
 
 /// The attributes of an entry that matter here.
@@ -113,7 +137,6 @@ struct Attributes<'data> {
     sibling: Option<UnitOffset>,
     origin: Option<AttributeValue<Section<'data>>>,
     is_declaration: bool,
-    is_inlined: bool,
     has_place: bool,
 }
 
@@ -136,6 +159,9 @@ impl<'data> Reader<'_, 'data> {
     fn read_unit(&mut self, header: UnitHeader<Section<'data>>) -> gimli::Result<()> {
         let unit = self.dwarf.unit(header)?;
         let start = unit_start(&header);
+        if has_foreign_copies(&unit) {
+            self.list.with_foreign_copies.push(start);
+        }
         let mut entries = unit.entries_raw(None)?;
         // Depth 0 is the unit itself. Entries at depth 1 are read, and the enumerators below enumerations.
         let mut enumeration = None;
@@ -155,7 +181,7 @@ impl<'data> Reader<'_, 'data> {
             }
             if let Some(named) = named {
                 let at = if named == Named::Enumerator { enumeration } else { Some(start + offset.0) };
-                self.add(&unit, named, &attributes, at.unwrap_or_default())?;
+                self.add(&unit, named, &attributes, at.unwrap_or_default());
             }
             if abbreviation.has_children() && depth >= 1 && enumeration.is_none() {
                 start_depth = skip_children(&unit, &mut entries, &attributes, start_depth, depth)?;
@@ -170,42 +196,76 @@ impl<'data> Reader<'_, 'data> {
         named: Named,
         attributes: &Attributes<'data>,
         offset: usize,
-    ) -> gimli::Result<()> {
+    ) {
         let named = match named {
-            Named::Type(_) if attributes.is_declaration => return Ok(()),
-            Named::Function if attributes.is_inlined => Named::Inlined,
-            Named::Function if !attributes.has_place => return Ok(()),
+            Named::Type(_) | Named::Function if attributes.is_declaration => return,
+            Named::Function if !attributes.has_place => Named::Original,
             Named::Variable if !attributes.has_place => Named::DeclaredVariable,
             named => named,
         };
-        let Some(value) = self.name_value(unit, attributes) else { return Ok(()) };
         // Variables and functions are all kept, for several files may have static ones of the same name.
-        let is_shared = !matches!(named, Named::Variable | Named::Function | Named::Inlined);
-        let key = match value {
-            AttributeValue::DebugStrRef(offset) => NameKey::Merged(offset.0),
-            AttributeValue::String(text) => NameKey::Inline(text.slice()),
-            _ => NameKey::Inline(self.dwarf.attr_string(unit, value)?.slice()),
+        let is_shared = !matches!(named, Named::Variable | Named::Function | Named::Original);
+        let merged = match attributes.name {
+            Some(AttributeValue::DebugStrRef(offset)) if is_shared => Some(NameKey::Merged(offset.0)),
+            _ => None,
         };
-        if is_shared && !self.seen.insert((named, key)) {
-            return Ok(());
+        let is_merged = merged.is_some();
+        if merged.is_some_and(|key| !self.seen.insert((named, key))) {
+            return;
         }
-        let name = self.dwarf.attr_string(unit, value)?.slice();
-        self.found.push(Found { name, named, offset });
-        Ok(())
+        // Where a damaged reference leads nobody knows; what follows it can be read all the same.
+        let Ok(Some(name)) = self.name(unit, attributes) else { return };
+        if !is_shared || is_merged || self.seen.insert((named, NameKey::Inline(name))) {
+            self.list.names.push(Found { name, named, offset });
+        }
     }
 
-    /// The name of an entry, or of the one in the same unit that it completes or is a copy of.
-    fn name_value(
-        &self,
+    /// The name of an entry, or of the one that it completes or is a copy of.
+    fn name(
+        &mut self,
         unit: &Unit<Section<'data>>,
         attributes: &Attributes<'data>,
-    ) -> Option<AttributeValue<Section<'data>>> {
-        if attributes.name.is_some() {
-            return attributes.name;
+    ) -> gimli::Result<Option<&'data [u8]>> {
+        if let Some(value) = attributes.name {
+            return Ok(Some(self.dwarf.attr_string(unit, value)?.slice()));
         }
-        let AttributeValue::UnitRef(offset) = attributes.origin? else { return None };
-        unit.entry(offset).ok()?.attr_value(gimli::DW_AT_name)
+        match attributes.origin {
+            Some(AttributeValue::UnitRef(offset)) => self.name_at(unit, offset),
+            Some(AttributeValue::DebugInfoRef(offset)) => self.foreign_name(offset),
+            _ => Ok(None),
+        }
     }
+
+    fn name_at(&self, unit: &Unit<Section<'data>>, offset: UnitOffset) -> gimli::Result<Option<&'data [u8]>> {
+        let value = unit.entry(offset)?.attr_value(gimli::DW_AT_name);
+        value.map(|value| Ok(self.dwarf.attr_string(unit, value)?.slice())).transpose()
+    }
+
+    fn foreign_name(&mut self, offset: DebugInfoOffset) -> gimli::Result<Option<&'data [u8]>> {
+        let behind = self.headers.partition_point(|header| unit_start(header) <= offset.0);
+        let Some(header) = behind.checked_sub(1).map(|number| self.headers[number]) else { return Ok(None) };
+        let Some(in_unit) = offset.to_unit_offset(&header) else { return Ok(None) };
+        let unit = match self.foreign.take() {
+            Some(unit) if unit.header.offset() == header.offset() => unit,
+            _ => self.dwarf.unit(header)?,
+        };
+        let name = self.name_at(&unit, in_unit);
+        self.foreign = Some(unit);
+        name
+    }
+}
+
+/// Whether a unit has entries for copies that name originals of other units: its abbreviations tell.
+fn has_foreign_copies(unit: &Unit<Section<'_>>) -> bool {
+    let is_foreign = |abbreviation: &Abbreviation| {
+        abbreviation.tag() == gimli::DW_TAG_inlined_subroutine
+            && abbreviation.attributes().iter().any(|attribute| {
+                attribute.name() == gimli::DW_AT_abstract_origin
+                    && attribute.form() == gimli::DW_FORM_ref_addr
+            })
+    };
+    // Compilers number them from 1 on.
+    (1..).map_while(|code| unit.abbreviations.get(code)).any(is_foreign)
 }
 
 fn read_attributes<'data>(
@@ -221,7 +281,6 @@ fn read_attributes<'data>(
                 | gimli::DW_AT_specification
                 | gimli::DW_AT_abstract_origin
                 | gimli::DW_AT_declaration
-                | gimli::DW_AT_inline
                 | gimli::DW_AT_location
                 | gimli::DW_AT_const_value
                 | gimli::DW_AT_low_pc
@@ -241,11 +300,6 @@ fn read_attributes<'data>(
                 if let AttributeValue::UnitRef(offset) = attribute.value() {
                     read.sibling = Some(offset);
                 }
-            }
-            gimli::DW_AT_inline => {
-                let inlined = [gimli::DW_INL_inlined, gimli::DW_INL_declared_inlined];
-                read.is_inlined =
-                    matches!(attribute.value(), AttributeValue::Inline(how) if inlined.contains(&how));
             }
             gimli::DW_AT_declaration => read.is_declaration = attribute.value() == AttributeValue::Flag(true),
             _ => read.has_place = true,

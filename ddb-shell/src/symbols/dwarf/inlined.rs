@@ -1,11 +1,10 @@
-//! Where a function begins: its own code, its clones, and every place at which it was inlined (DWARF 5 ch. 3.3.8).
-//!
-//! Left out: copies in other units than the function's description, which only link-time optimisation makes.
+//! Where a function begins: its own code, its clones, and every place at which it was inlined (DWARF 5 ch. 3.3.8), also, by
+//! link-time optimisation, in other units than the one that describes it.
 
 use super::index::Named;
-use super::{DebugInfo, Section, unit_start};
+use super::{DebugInfo, Section};
 use gimli::{AttributeValue, EntriesRaw, Unit, UnitOffset};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 impl<'data> DebugInfo<'data> {
     /// The link addresses at which functions of that name begin: those that have code of their own, and copies that were
@@ -13,15 +12,13 @@ impl<'data> DebugInfo<'data> {
     pub(in crate::symbols) fn function_starts(&self, name: &str) -> Vec<u64> {
         let own = self.index().all(Named::Function, name);
         let mut starts: Vec<u64> = own.into_iter().filter_map(|offset| self.start_of(offset)).collect();
-        // Several of one unit are looked for together.
-        let mut of_units: BTreeMap<usize, Vec<UnitOffset>> = BTreeMap::new();
-        for offset in self.index().all(Named::Inlined, name) {
-            let Some(number) = self.number_at(offset) else { continue };
-            let start = unit_start(&self.units()[number].header);
-            of_units.entry(number).or_default().push(UnitOffset(offset - start));
-        }
-        for (number, originals) in of_units {
-            if let Some(unit) = self.unit(number) {
+        let originals = self.index().all(Named::Original, name);
+        if !originals.is_empty() {
+            let foreign = self.index().with_foreign_copies();
+            // Each unit once, however many originals it has.
+            let units: BTreeSet<usize> =
+                originals.iter().chain(foreign).filter_map(|offset| self.number_at(*offset)).collect();
+            for unit in units.into_iter().filter_map(|number| self.unit(number)) {
                 // What follows damage is not found.
                 let _ = self.list_copies(unit, &originals, &mut starts);
             }
@@ -49,11 +46,11 @@ impl<'data> DebugInfo<'data> {
         (entered != 0).then_some(entered)
     }
 
-    /// Adds where copies of some functions of a unit begin.
+    /// Adds where a unit's copies of some functions begin.
     fn list_copies(
         &self,
         unit: &Unit<Section<'data>>,
-        originals: &[UnitOffset],
+        originals: &[usize],
         starts: &mut Vec<u64>,
     ) -> gimli::Result<()> {
         let mut entries = unit.entries_raw(None)?;
@@ -64,7 +61,8 @@ impl<'data> DebugInfo<'data> {
                 entries.skip_attributes(abbreviation.attributes())?;
                 continue;
             }
-            if origin(&mut entries, abbreviation)?.is_some_and(|origin| originals.contains(&origin)) {
+            let origin = origin(&mut entries, abbreviation)?.and_then(|value| DebugInfo::target(unit, value));
+            if origin.is_some_and(|origin| originals.contains(&origin)) {
                 starts.extend(self.start_of_entry(unit, offset));
             }
         }
@@ -76,16 +74,14 @@ impl<'data> DebugInfo<'data> {
 fn origin<'data>(
     entries: &mut EntriesRaw<'_, Section<'data>>,
     abbreviation: &gimli::Abbreviation,
-) -> gimli::Result<Option<UnitOffset>> {
+) -> gimli::Result<Option<AttributeValue<Section<'data>>>> {
     let mut origin = None;
     for specification in abbreviation.attributes() {
         if specification.name() != gimli::DW_AT_abstract_origin {
             entries.skip_attributes(&[*specification])?;
             continue;
         }
-        if let AttributeValue::UnitRef(offset) = entries.read_attribute(*specification)?.value() {
-            origin = Some(offset);
-        }
+        origin = Some(entries.read_attribute(*specification)?.value());
     }
     Ok(origin)
 }
