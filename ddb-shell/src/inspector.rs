@@ -114,9 +114,8 @@ impl<'a> GuestInspector<'a> {
 
     fn find_symbols(&mut self, machine: &Machine) {
         let mem = &machine.system().mem;
-        let is_blank = |page: usize| mem.is_blank(page);
         let memory = kernel_memory(machine, &Symbols::none()).unwrap_or(VcpuMemory { machine, vcpu: 0 });
-        let (mut found, refused) = Symbols::of_guest((self.image)(), mem.ram(), &is_blank, &memory);
+        let (mut found, refused) = Symbols::of_guest((self.image)(), mem, &memory);
         self.refused = refused;
         if let Some(better) = self.separate_symbols(machine, &found) {
             found = better;

@@ -24,7 +24,7 @@ pub use backtrace::{Found, Frame, backtrace, backtrace_from};
 pub use expression::{ExprError, NameScope, PrintStyle, Program, Value, compile, print, print_type};
 pub use fault::{Fault, opening_place};
 pub use inspector::GuestInspector;
-pub use memory::{GuestMemory, VcpuMemory};
+pub use memory::{GuestMemory, GuestRam, VcpuMemory};
 pub use registers::{RegisterName, Registers};
 pub use report::{FailureReport, failure_paragraph, vcpu_report, vcpus_report};
 pub use symbols::{Function, SourceLine, SymbolError, Symbols};

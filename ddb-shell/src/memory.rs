@@ -1,5 +1,7 @@
-//! Guest memory as expressions, unwinders and printers see it: something that can be read at a linear address.
+//! Guest memory as expressions, unwinders and printers see it: something that can be read at a linear address; and as it is
+//! searched: pages of RAM.
 
+use machine::mem::Memory;
 use machine::{Machine, PeekError};
 
 /// Memory that can be looked at without the guest noticing.
@@ -43,6 +45,30 @@ pub trait GuestMemory {
         let end = text.iter().position(|&byte| byte == 0);
         text.truncate(end.unwrap_or(text.len()));
         Ok((text, end.is_some()))
+    }
+}
+
+/// The RAM of a guest: its pages one behind the other, whatever holes there are between them.
+pub trait GuestRam {
+    /// All of it.
+    fn bytes(&self) -> &[u8];
+    /// Whether a page, by its number, is known to hold only zeros.
+    fn is_blank(&self, page: usize) -> bool;
+    /// The physical address of a page, by its number.
+    fn page_paddr(&self, page: usize) -> u64;
+}
+
+impl GuestRam for Memory {
+    fn bytes(&self) -> &[u8] {
+        self.ram()
+    }
+
+    fn is_blank(&self, page: usize) -> bool {
+        self.is_blank(page)
+    }
+
+    fn page_paddr(&self, page: usize) -> u64 {
+        self.page_paddr(page)
     }
 }
 

@@ -36,7 +36,7 @@ impl Recording {
 
 fn symbols_of(machine: &Machine) -> Symbols<'static> {
     let mem = &machine.system().mem;
-    Symbols::from_kernel_memory(mem.ram(), &|page| mem.is_blank(page)).expect("kallsyms")
+    Symbols::from_kernel_memory(mem).expect("kallsyms")
 }
 
 fn names(frames: &[Frame]) -> Vec<&str> {

@@ -21,9 +21,9 @@
 mod relative;
 
 use super::table::{Builder, Rank, SymbolTable};
+use crate::memory::GuestRam;
 
-/// Whether a page, by its number, is known to hold only zeros.
-pub(super) type IsBlank<'a> = &'a dyn Fn(usize) -> bool;
+const PAGE_BYTES: usize = 4096;
 
 const DIGITS: &[u8; 20] = b"0\x001\x002\x003\x004\x005\x006\x007\x008\x009\0";
 const TOKENS: usize = 256;
@@ -48,17 +48,18 @@ const MARKER_SPACING: usize = 256;
 /// The upper half of the address space.
 const KERNEL_SPACE: u64 = 0xffff_8000_0000_0000;
 
-/// The symbols of the first kernel in `ram`. Pages of which `is_blank` knows that they hold zeros are not looked at.
-pub(super) fn find_kallsyms(ram: &[u8], is_blank: IsBlank<'_>) -> Option<SymbolTable> {
+/// The symbols of the first kernel in a guest's RAM. Pages that are known to hold zeros are not looked at.
+pub(super) fn find_kallsyms(guest: &dyn GuestRam) -> Option<SymbolTable> {
     let mut budget = NAMES_BUDGET;
     let mut from = 0;
+    let ram = guest.bytes();
     for _ in 0..DIGITS_MAX {
-        let digits = find_digits(ram, from, is_blank)?;
+        let digits = find_digits(guest, from)?;
         from = digits + DIGITS.len();
         let table = ALIGNMENTS.into_iter().find_map(|alignment| {
             let tokens = Tokens::around(ram, digits, alignment)?;
             let names = Names::before(ram, &tokens, &mut budget)?;
-            let addresses = addresses(ram, &tokens, &names)?;
+            let addresses = addresses(guest, &tokens, &names)?;
             Some(decode(ram, &tokens, &names, &addresses))
         });
         if table.is_some() {
@@ -82,13 +83,13 @@ fn read_u64(ram: &[u8], at: usize) -> Option<u64> {
 
 /// The offset of the next [`DIGITS`] at or after `from`. Pages of zeros, most of a fresh guest's RAM, are
 /// stepped over whole.
-fn find_digits(ram: &[u8], from: usize, is_blank: IsBlank<'_>) -> Option<usize> {
-    const PAGE_BYTES: usize = 4096;
+fn find_digits(guest: &dyn GuestRam, from: usize) -> Option<usize> {
     static ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
+    let ram = guest.bytes();
     let first_page = from / PAGE_BYTES * PAGE_BYTES;
     let pages = (first_page..).step_by(PAGE_BYTES).zip(ram[first_page..].chunks(PAGE_BYTES));
     pages
-        .filter(|(at, page)| !is_blank(at / PAGE_BYTES) && **page != ZEROS[..page.len()])
+        .filter(|(at, page)| !guest.is_blank(at / PAGE_BYTES) && **page != ZEROS[..page.len()])
         .find_map(|(at, page)| find_digits_in_page(ram, at, page, from))
 }
 
@@ -233,14 +234,15 @@ fn name_span(ram: &[u8], at: usize) -> Option<(usize, usize)> {
 }
 
 /// The address of every symbol, from whichever place the offsets lie at.
-fn addresses(ram: &[u8], tokens: &Tokens, names: &Names) -> Option<Vec<u64>> {
+fn addresses(guest: &dyn GuestRam, tokens: &Tokens, names: &Names) -> Option<Vec<u64>> {
+    let ram = guest.bytes();
     let offsets_bytes = tokens.align(names.count * 4);
     let before = names.head.checked_sub(8).and_then(|base| Some((base.checked_sub(offsets_bytes)?, base)));
     let after = tokens.align(tokens.index_end);
     let places = before.into_iter().chain([(after, after + offsets_bytes)]);
     let with_base =
         places.into_iter().find_map(|(offsets, base)| addresses_at(ram, names.count, offsets, base));
-    with_base.or_else(|| relative::addresses(ram, tokens, names, after))
+    with_base.or_else(|| relative::addresses(guest, tokens, names, after))
 }
 
 /// Decodes offsets, if they are any. With `CONFIG_KALLSYMS_ABSOLUTE_PERCPU` (on x86-64 until 6.14) an offset

@@ -19,7 +19,7 @@ pub mod types;
 mod variables;
 
 use crate::kernel::kernel_identity;
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, GuestRam};
 use boundary::BootProtocol;
 use dwarf::DebugInfo;
 use kallsyms::find_kallsyms;
@@ -165,10 +165,10 @@ impl<'data> Symbols<'data> {
     /// The symbols that a running 64-bit Linux keeps for itself, found in its RAM, at their running addresses.
     /// `None` if there are none (yet): another system, no `CONFIG_KALLSYMS`, or the kernel is not unpacked.
     ///
-    /// Reads all of RAM if need be, but for the pages that `is_blank` knows to hold zeros, by their number.
+    /// Reads all of RAM if need be, but for the pages that are known to hold zeros.
     #[must_use]
-    pub fn from_kernel_memory(ram: &[u8], is_blank: &dyn Fn(usize) -> bool) -> Option<Symbols<'data>> {
-        find_kallsyms(ram, is_blank).map(Symbols::from_table)
+    pub fn from_kernel_memory(ram: &dyn GuestRam) -> Option<Symbols<'data>> {
+        find_kallsyms(ram).map(Symbols::from_table)
     }
 
     /// The best symbols for a running guest whose RAM is `ram`, and what its kernel sees as `memory`: those of an ELF file
@@ -177,21 +177,20 @@ impl<'data> Symbols<'data> {
     #[must_use]
     pub fn of_guest(
         elf: Option<Symbols<'data>>,
-        ram: &[u8],
-        is_blank: &dyn Fn(usize) -> bool,
+        ram: &dyn GuestRam,
         memory: &dyn GuestMemory,
     ) -> (Symbols<'data>, Option<OtherBuild>) {
         // Only Linux says where it is; no other system's RAM needs to be searched.
         match elf {
             Some(elf) if elf.address_of("linux_banner").is_none() => (elf, None),
-            Some(elf) => match Symbols::from_kernel_memory(ram, is_blank) {
+            Some(elf) => match Symbols::from_kernel_memory(ram) {
                 Some(running) => match elf.check_build(&running, memory) {
                     Ok(()) => (elf.aligned_with(&running), None),
                     Err(other) => (running, Some(other)),
                 },
                 None => (elf, None),
             },
-            None => (Symbols::from_kernel_memory(ram, is_blank).unwrap_or_else(Symbols::none), None),
+            None => (Symbols::from_kernel_memory(ram).unwrap_or_else(Symbols::none), None),
         }
     }
 

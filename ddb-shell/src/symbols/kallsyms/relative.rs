@@ -2,9 +2,10 @@
 //! kernel runs. Where that is in its address space is in a variable of its own, `phys_base` (arch/x86/kernel/head_64.S), and
 //! is proved by the first task, which is its own parent and the leader of its own group.
 //!
-//! Left out: kernels without the names of variables (`CONFIG_KALLSYMS_ALL`), and those that lie above a hole in RAM.
+//! Left out: kernels without the names of variables (`CONFIG_KALLSYMS_ALL`).
 
-use super::{Names, Tokens, expand, read_u64};
+use super::{Names, PAGE_BYTES, Tokens, expand, read_u64};
+use crate::memory::GuestRam;
 
 /// `__START_KERNEL_map`: where physical address 0 would be if the kernel had not been moved.
 const START_KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
@@ -12,7 +13,13 @@ const START_KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
 const TASK_BYTES: usize = 16 << 10;
 
 /// The address of every symbol, by offsets that begin at `start`.
-pub(super) fn addresses(ram: &[u8], tokens: &Tokens, names: &Names, start: usize) -> Option<Vec<u64>> {
+pub(super) fn addresses(
+    guest: &dyn GuestRam,
+    tokens: &Tokens,
+    names: &Names,
+    start: usize,
+) -> Option<Vec<u64>> {
+    let ram = guest.bytes();
     let (offsets, _) = ram.get(start..start + names.count * 4)?.as_chunks::<4>();
     let place = |(own, bytes): (usize, &[u8; 4])| own.checked_add_signed(i32::from_le_bytes(*bytes) as isize);
     let places: Vec<usize> = (start..).step_by(4).zip(offsets).map_while(place).collect();
@@ -25,7 +32,10 @@ pub(super) fn addresses(ram: &[u8], tokens: &Tokens, names: &Names, start: usize
     }
     let [phys_base, init_task] = indices(ram, tokens, names, ["phys_base", "init_task"]);
     let moved = read_u64(ram, places[phys_base?])?;
-    let address = |place: usize| (place as u64).wrapping_add(START_KERNEL_MAP).wrapping_sub(moved);
+    let address = |place: usize| {
+        let paddr = guest.page_paddr(place / PAGE_BYTES) + (place % PAGE_BYTES) as u64;
+        paddr.wrapping_add(START_KERNEL_MAP).wrapping_sub(moved)
+    };
     let task = places[init_task?];
     let (words, _) = ram[task..ram.len().min(task + TASK_BYTES)].as_chunks::<8>();
     let is_itself = |word: &&[u8; 8]| u64::from_le_bytes(**word) == address(task);

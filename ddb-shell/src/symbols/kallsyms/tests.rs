@@ -4,8 +4,28 @@ use super::*;
 use crate::symbols::Symbols;
 use crate::testing::Pieces;
 
-fn no_page(_: usize) -> bool {
-    false
+/// RAM with a hole of `hole_bytes` before it, of which nothing is known.
+struct Ram<'a> {
+    bytes: &'a [u8],
+    hole_bytes: u64,
+}
+
+impl GuestRam for Ram<'_> {
+    fn bytes(&self) -> &[u8] {
+        self.bytes
+    }
+
+    fn is_blank(&self, _: usize) -> bool {
+        false
+    }
+
+    fn page_paddr(&self, page: usize) -> u64 {
+        (page * PAGE_BYTES) as u64 + self.hole_bytes
+    }
+}
+
+fn flat(bytes: &[u8]) -> Ram<'_> {
+    Ram { bytes, hole_bytes: 0 }
 }
 
 /// The order of the tables.
@@ -164,7 +184,7 @@ fn symbols(percpu: bool) -> Vec<(String, u64)> {
 }
 
 fn found(layout: Layout, percpu: bool) -> SymbolTable {
-    find_kallsyms(&encode(&symbols(percpu), layout, percpu), &no_page).expect("the tables are found")
+    find_kallsyms(&flat(&encode(&symbols(percpu), layout, percpu))).expect("the tables are found")
 }
 
 #[test]
@@ -187,22 +207,35 @@ fn names_and_running_addresses_are_found_in_every_layout() {
     }
 }
 
+/// Linux 7 says only where everything is in RAM, so that the hole for devices, below 4 GiB, counts.
+#[test]
+fn a_kernel_above_the_hole_in_ram_is_found_where_it_runs() {
+    let hole_bytes = 1 << 30;
+    let mut bytes = encode(&symbols(false), Layout::From7, false);
+    let moved = &mut bytes[BASE_PLACE as usize + 0x1f_f000..][..8];
+    let above = u64::from_le_bytes(moved.try_into().expect("eight")).wrapping_add(hole_bytes);
+    moved.copy_from_slice(&above.to_le_bytes());
+    let table = find_kallsyms(&Ram { bytes: &bytes, hole_bytes }).expect("the tables are found");
+    assert_eq!(table.address_of("function_0"), Some(BASE + 0x1000));
+    assert!(find_kallsyms(&flat(&bytes)).is_none(), "the first task does not prove it");
+}
+
 #[test]
 fn a_vmlinux_is_moved_to_where_the_running_kernel_is_and_without_one_its_own_names_serve() {
     let ram = encode(&symbols(true), Layout::From64, true);
     let linked = 0xffff_ffff_8100_0000;
     let vmlinux = || Symbols::of_functions(&[("_text", linked, 0), ("linux_banner", linked + 0x500, 0)]);
-    let of_guest = |elf, ram: &[u8], is_blank: &dyn Fn(usize) -> bool| {
-        let (symbols, refused) = Symbols::of_guest(elf, ram, is_blank, &Pieces::default());
+    let of_guest = |elf, ram: &[u8]| {
+        let (symbols, refused) = Symbols::of_guest(elf, &flat(ram), &Pieces::default());
         assert_eq!(refused, None, "neither has a build id");
         symbols
     };
-    assert_eq!(of_guest(Some(vmlinux()), &ram, &no_page).slide(), (BASE - linked) as i64);
-    assert_eq!(of_guest(Some(vmlinux()), &[], &no_page).slide(), 0);
-    assert_eq!(of_guest(None, &ram, &no_page).address_of("_text"), Some(BASE));
-    assert!(of_guest(None, &[], &no_page).is_empty());
+    assert_eq!(of_guest(Some(vmlinux()), &ram).slide(), (BASE - linked) as i64);
+    assert_eq!(of_guest(Some(vmlinux()), &[]).slide(), 0);
+    assert_eq!(of_guest(None, &ram).address_of("_text"), Some(BASE));
+    assert!(of_guest(None, &[]).is_empty());
     let other = Symbols::of_functions(&[("_text", linked, 0)]);
-    assert_eq!(of_guest(Some(other), &ram, &no_page).slide(), 0, "not Linux");
+    assert_eq!(of_guest(Some(other), &ram).slide(), 0, "not Linux");
 }
 
 #[test]
@@ -211,9 +244,9 @@ fn digits_elsewhere_in_ram_do_not_mislead() {
     ram.resize(8192 + 3, 0x31);
     ram.extend_from_slice(DIGITS);
     ram.resize(3 * 4096, 0);
-    assert!(find_kallsyms(&ram, &no_page).is_none());
+    assert!(find_kallsyms(&flat(&ram)).is_none());
     ram.extend(encode(&symbols(true), Layout::From510, true));
-    assert!(find_kallsyms(&ram, &no_page).is_some());
+    assert!(find_kallsyms(&flat(&ram)).is_some());
 }
 
 #[test]
@@ -221,21 +254,21 @@ fn a_damaged_or_cut_table_is_not_believed() {
     for layout in ALL {
         let percpu = layout != Layout::From7;
         let image = encode(&symbols(percpu), layout, percpu);
-        let tokens = find_digits(&image, 0, &no_page)
+        let tokens = find_digits(&flat(&image), 0)
             .and_then(|digits| Tokens::around(&image, digits, layout.alignment()))
             .expect("tokens");
         let mut bad_marker = image.clone();
         let names = Names::before(&image, &tokens, &mut NAMES_BUDGET.clone()).expect("names");
         bad_marker[names.first] ^= 1;
-        assert!(find_kallsyms(&bad_marker, &no_page).is_none(), "a name of another length");
+        assert!(find_kallsyms(&flat(&bad_marker)).is_none(), "a name of another length");
         let mut bad_index = image.clone();
         bad_index[tokens.index_end - 2] ^= 1;
-        assert!(find_kallsyms(&bad_index, &no_page).is_none(), "an index that does not point at its token");
+        assert!(find_kallsyms(&flat(&bad_index)).is_none(), "an index that does not point at its token");
         for length in (0..tokens.index_end).step_by(61) {
-            assert!(find_kallsyms(&image[..length], &no_page).is_none());
+            assert!(find_kallsyms(&flat(&image[..length])).is_none());
         }
         for start in (8..tokens.start).step_by(8).filter(|start| *start > names.head) {
-            assert!(find_kallsyms(&image[start..], &no_page).is_none());
+            assert!(find_kallsyms(&flat(&image[start..])).is_none());
         }
     }
 }
@@ -244,9 +277,8 @@ fn a_damaged_or_cut_table_is_not_believed() {
 #[test]
 fn the_search_has_a_budget() {
     let image = encode(&symbols(false), Layout::From510, false);
-    let tokens = find_digits(&image, 0, &no_page)
-        .and_then(|digits| Tokens::around(&image, digits, 8))
-        .expect("tokens");
+    let tokens =
+        find_digits(&flat(&image), 0).and_then(|digits| Tokens::around(&image, digits, 8)).expect("tokens");
     let mut budget = 100;
     assert!(Names::before(&image, &tokens, &mut budget).is_none());
     assert!(budget <= 100);
