@@ -55,7 +55,7 @@ const SESSION: [(&str, &[&str]); 18] = [
     ("next", &[]),
     ("info registers rip cr3 efer", &["rip ", "<tick_", "cr3 ", "efer "]),
     ("monitor when", &["% of @", "guest time ", "vCPU 1: "]),
-    ("monitor show all cpus", &["   0 ", "1 "]),
+    ("monitor show all cpus", &[" 0 ", " 1 "]),
 ];
 
 const HEAD: &str = "# A session of gdb on a Debian kernel
