@@ -22,6 +22,7 @@ mod relative;
 
 use super::table::{Builder, Rank, SymbolTable};
 use crate::memory::GuestRam;
+use std::ops::Range;
 
 const PAGE_BYTES: usize = 4096;
 
@@ -277,8 +278,52 @@ fn expand(ram: &[u8], tokens: &Tokens, at: usize, name: &mut Vec<u8>) -> Option<
     Some(first + length)
 }
 
+/// The numbers of the symbols that have these names, with the letters of their types.
+fn find_names<const N: usize>(
+    ram: &[u8],
+    tokens: &Tokens,
+    names: &Names,
+    wanted: [&str; N],
+) -> [Option<(usize, u8)>; N] {
+    let mut found = [None; N];
+    let (mut at, mut name) = (names.first, Vec::new());
+    for index in 0..names.count {
+        let Some(next) = expand(ram, tokens, at, &mut name) else { break };
+        at = next;
+        let Some((letter, text)) = name.split_first() else { continue };
+        if let Some(which) = wanted.iter().position(|wanted| text == wanted.as_bytes()) {
+            found[which].get_or_insert((index, *letter));
+        }
+    }
+    found
+}
+
+/// Where code lies, by the linker script's own symbols, in a kernel that gives the letter of code to all that it has, as
+/// Linux 7 does. `None` where letters tell.
+fn sections_of_code(
+    ram: &[u8],
+    tokens: &Tokens,
+    names: &Names,
+    addresses: &[u64],
+) -> Option<[Range<u64>; 2]> {
+    let wanted = ["_sdata", "_text", "_etext", "_sinittext", "_einittext"];
+    let [data, bounds @ ..] = find_names(ram, tokens, names, wanted);
+    let (_, letter) = data?;
+    let [start, end, init_start, init_end] = bounds.map(|found| addresses.get(found?.0).copied());
+    is_code(letter).then_some([start?..end?, init_start?..init_end?])
+}
+
+/// Whether a letter stands for code, strong or weak.
+fn is_code(letter: u8) -> bool {
+    matches!(letter, b'T' | b't' | b'W' | b'w')
+}
+
 /// Expands every name.
 fn decode(ram: &[u8], tokens: &Tokens, names: &Names, addresses: &[u64]) -> SymbolTable {
+    let sections = sections_of_code(ram, tokens, names, addresses);
+    let lies_in_code = |address| {
+        sections.as_ref().is_none_or(|sections| sections.iter().any(|section| section.contains(&address)))
+    };
     let mut builder = Builder::default();
     let mut text_bytes = 0;
     let mut at = names.first;
@@ -290,14 +335,15 @@ fn decode(ram: &[u8], tokens: &Tokens, names: &Names, addresses: &[u64]) -> Symb
         if text_bytes > TEXT_BYTES_MAX {
             break;
         }
-        let Some((kind, name)) = name.split_first().filter(|_| name.len() <= NAME_BYTES_MAX) else {
+        let Some((letter, name)) = name.split_first().filter(|_| name.len() <= NAME_BYTES_MAX) else {
             continue;
         };
         let name = String::from_utf8_lossy(name);
-        match kind {
+        if is_code(*letter) && lies_in_code(address) {
             // All of one rank: of several names for an address Linux prints the first, and so do we.
-            b'T' | b't' | b'W' | b'w' => builder.code(&name, address, 0, Rank::Global),
-            _ => builder.data(&name, address),
+            builder.code(&name, address, 0, Rank::Global);
+        } else {
+            builder.data(&name, address);
         }
     }
     builder.finish()

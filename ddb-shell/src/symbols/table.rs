@@ -117,6 +117,13 @@ impl Builder {
     }
 }
 
+/// The symbol at or before `address`: of several in one place the first, as Linux prints it.
+fn nearest_below(entries: &[Entry], address: u64) -> Option<&Entry> {
+    let after = entries.partition_point(|entry| entry.address <= address);
+    let nearest = entries[..after].last()?.address;
+    entries.get(entries.partition_point(|entry| entry.address < nearest))
+}
+
 impl SymbolTable {
     pub fn is_empty(&self) -> bool {
         self.code.is_empty() && self.data.is_empty()
@@ -150,12 +157,9 @@ impl SymbolTable {
         if let Some(function) = self.function_at(address) {
             return Some((function.name, function.offset));
         }
-        let last = |entries: &[Entry]| {
-            let after = entries.partition_point(|entry| entry.address <= address);
-            after.checked_sub(1).map(|index| (entries[index].address, self.name(&entries[index]).to_owned()))
-        };
-        let (at, name) = last(&self.data).into_iter().chain(last(&self.code)).max_by_key(|(at, _)| *at)?;
-        Some((name, address - at))
+        let below = [nearest_below(&self.data, address), nearest_below(&self.code, address)];
+        let nearest = below.into_iter().flatten().max_by_key(|entry| entry.address)?;
+        Some((self.name(nearest).to_owned(), address - nearest.address))
     }
 
     /// All names, in no order.
@@ -172,11 +176,9 @@ impl SymbolTable {
     /// The name of what is not code and holds `address`, and how far in it lies: the nearest symbol below, for few say
     /// their length.
     pub fn data_at(&self, address: u64) -> Option<(&str, u64)> {
-        let after = self.data.partition_point(|entry| entry.address <= address);
-        let nearest = self.data[..after].last()?;
-        let first = self.data.partition_point(|entry| entry.address < nearest.address);
+        let nearest = nearest_below(&self.data, address)?;
         let offset = address - nearest.address;
-        (offset <= DATA_BYTES_MAX).then(|| (self.name(&self.data[first]), offset))
+        (offset <= DATA_BYTES_MAX).then(|| (self.name(nearest), offset))
     }
 
     /// The addresses of all code of a name.
@@ -221,6 +223,7 @@ mod tests {
         builder.code("alias_local", 0x3000, 0x20, Rank::Local);
         builder.code("alias_global", 0x3000, 0x20, Rank::Global);
         builder.data("variable", 0x2080);
+        builder.data("its_alias", 0x2080);
         builder.limit(0x4000);
         builder.finish()
     }
@@ -248,6 +251,7 @@ mod tests {
     fn an_address_outside_functions_is_named_by_what_begins_before_it() {
         assert_eq!(table().nearest(0x1012), Some(("outer".to_owned(), 0x12)));
         assert_eq!(table().nearest(0x2090), Some(("variable".to_owned(), 0x10)));
+        assert_eq!(table().data_at(0x2090), Some(("variable", 0x10)));
         assert_eq!(table().nearest(0xfff), None);
         assert_eq!(table().names().filter(|name| name.starts_with("alias")).count(), 2);
     }

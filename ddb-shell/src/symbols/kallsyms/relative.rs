@@ -4,7 +4,7 @@
 //!
 //! Left out: kernels without the names of variables (`CONFIG_KALLSYMS_ALL`).
 
-use super::{Names, PAGE_BYTES, Tokens, expand, read_u64};
+use super::{Names, PAGE_BYTES, Tokens, find_names, read_u64};
 use crate::memory::GuestRam;
 
 /// `__START_KERNEL_map`: where physical address 0 would be if the kernel had not been moved.
@@ -30,35 +30,15 @@ pub(super) fn addresses(
     if !is_plausible {
         return None;
     }
-    let [phys_base, init_task] = indices(ram, tokens, names, ["phys_base", "init_task"]);
-    let moved = read_u64(ram, places[phys_base?])?;
+    let [phys_base, init_task] = find_names(ram, tokens, names, ["phys_base", "init_task"]);
+    let moved = read_u64(ram, places[phys_base?.0])?;
     let address = |place: usize| {
         let paddr = guest.page_paddr(place / PAGE_BYTES) + (place % PAGE_BYTES) as u64;
         paddr.wrapping_add(START_KERNEL_MAP).wrapping_sub(moved)
     };
-    let task = places[init_task?];
+    let task = places[init_task?.0];
     let (words, _) = ram[task..ram.len().min(task + TASK_BYTES)].as_chunks::<8>();
     let is_itself = |word: &&[u8; 8]| u64::from_le_bytes(**word) == address(task);
     (words.iter().filter(is_itself).count() >= 2)
         .then(|| places.iter().map(|&place| address(place)).collect())
-}
-
-/// Which symbols have these names.
-fn indices<const N: usize>(
-    ram: &[u8],
-    tokens: &Tokens,
-    names: &Names,
-    wanted: [&str; N],
-) -> [Option<usize>; N] {
-    let mut found = [None; N];
-    let (mut at, mut name) = (names.first, Vec::new());
-    for index in 0..names.count {
-        let Some(next) = expand(ram, tokens, at, &mut name) else { break };
-        at = next;
-        // The first letter is the symbol's type.
-        if let Some(which) = wanted.iter().position(|wanted| name.get(1..) == Some(wanted.as_bytes())) {
-            found[which].get_or_insert(index);
-        }
-    }
-    found
 }

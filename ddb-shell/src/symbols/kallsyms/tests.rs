@@ -153,15 +153,15 @@ fn encode(symbols: &[(String, u64)], layout: Layout, absolute_percpu: bool) -> V
 /// The variable that says how far the kernel was moved, and a task that is its own parent and leader.
 fn put_variables(bytes: &mut Vec<u8>, symbols: &[(String, u64)]) {
     let place = |name: &str| {
-        let (_, address) = symbols.iter().find(|(own, _)| own == name).expect("one of them");
+        let (_, address) = symbols.iter().find(|(own, _)| own[1..] == *name).expect("one of them");
         (address - BASE + BASE_PLACE) as usize
     };
-    bytes.resize(place("Dinit_task") + 4096, 0);
+    bytes.resize(place("init_task") + 4096, 0);
     let moved = BASE_PLACE.wrapping_sub(BASE).wrapping_add(0xffff_ffff_8000_0000);
     let mut put = |at: usize, value: u64| bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
-    put(place("Dphys_base"), moved);
-    put(place("Dinit_task") + 1000, BASE + 0x20_0000);
-    put(place("Dinit_task") + 1016, BASE + 0x20_0000);
+    put(place("phys_base"), moved);
+    put(place("init_task") + 1000, BASE + 0x20_0000);
+    put(place("init_task") + 1016, BASE + 0x20_0000);
 }
 
 /// 700 functions of 32 bytes, data behind them, and a name that needs a length of two bytes.
@@ -181,6 +181,19 @@ fn symbols(percpu: bool) -> Vec<(String, u64)> {
     symbols.push(("Dphys_base".to_owned(), BASE + 0x1f_f000));
     symbols.push(("Dinit_task".to_owned(), BASE + 0x20_0000));
     symbols
+}
+
+/// The same as Linux 7 lists them: all as code, and where that ends.
+fn without_letters() -> Vec<(String, u64)> {
+    let bounds =
+        [("_etext", 0x1f_0000), ("_sinittext", 0x1f_1000), ("_einittext", 0x1f_2000), ("_sdata", 0x1f_3000)];
+    let bounds = bounds.map(|(name, offset)| (format!("T{name}"), BASE + offset));
+    let mut all = symbols(false);
+    all.iter_mut().for_each(|(name, _)| name.replace_range(..1, "T"));
+    all.extend(bounds);
+    all.push(("Tset_up".to_owned(), BASE + 0x1f_1800));
+    all.sort_by_key(|(_, address)| *address);
+    all
 }
 
 fn found(layout: Layout, percpu: bool) -> SymbolTable {
@@ -205,6 +218,14 @@ fn names_and_running_addresses_are_found_in_every_layout() {
             assert_eq!(name(BASE + 0x20_0000), None, "data is no function");
         }
     }
+}
+
+#[test]
+fn what_lies_outside_of_the_sections_of_code_is_data_whatever_its_letter() {
+    let table = find_kallsyms(&flat(&encode(&without_letters(), Layout::From7, false))).expect("found");
+    let is_code = |name: &str| table.is_code(table.address_of(name).expect("a symbol"));
+    assert!(is_code("function_699") && is_code("set_up"));
+    assert!(!is_code("init_task") && !is_code("phys_base"));
 }
 
 /// Linux 7 says only where everything is in RAM, so that the hole for devices, below 4 GiB, counts.
