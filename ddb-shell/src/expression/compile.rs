@@ -543,13 +543,18 @@ impl<'a, 'data> Compiler<'a, 'data> {
 
     fn cast(&self, name: &TypeName, inner: &Tree) -> Result<Operand, ExprError> {
         let type_ref = self.named(name)?;
+        let operand = self.operand(inner)?;
+        // What has no type is said to have this one, as in gdb.
+        if let Content::Untyped(_, place) = operand.content {
+            return Ok(Operand { content: Content::Place(place), type_ref });
+        }
         let Some(kind) = Scalar::of(self.types(), &type_ref)? else {
             return refuse(format!(
                 "a value cannot be cast to `{0}`; look at its memory as one: *({0} *)&value",
                 self.types().name(&type_ref)
             ));
         };
-        let number = self.number(inner)?;
+        let number = self.number_of(operand)?;
         let node = Node::Convert(Box::new(number.node), kind);
         Ok(Operand { content: Content::Number(node), type_ref })
     }

@@ -53,7 +53,7 @@ pub enum ExprError {
         member: String,
     },
     /// A symbol without a description.
-    #[error("the type of `{0}` is not known; give it one, as in `*(int *)&{0}`")]
+    #[error("the type of `{0}` is not known; give it one, as in `(int){0}`")]
     UntypedName(String),
     /// An operator that is not for such operands.
     #[error("{0}")]

@@ -281,8 +281,16 @@ fn what_would_make_too_deep_a_tree_is_refused() {
 fn symbols_without_types_have_addresses_only() {
     let bench = Bench::new(&["-O1"]);
     let first = bench.symbols().address_of("first").expect("first");
-    let advice = "error: the type of `first` is not known; give it one, as in `*(int *)&first`";
-    check(&bench, &[("first", advice), ("*(int *)&first", "42"), ("(long)&first == &first", "1")]);
+    let advice = "error: the type of `first` is not known; give it one, as in `(int)first`";
+    check(
+        &bench,
+        &[
+            ("first", advice),
+            ("*(int *)&first", "42"),
+            ("(int)first + 1", "43"),
+            ("(long)&first == &first", "1"),
+        ],
+    );
     assert_eq!(printed(&bench, "&first"), format!("(void *) {first:#x} <first>"));
 }
 
