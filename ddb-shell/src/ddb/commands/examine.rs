@@ -32,20 +32,28 @@ const STRING_BYTES_MAX: usize = 4096;
 pub const EXAMINE: Command = Command {
     names: &["examine", "x"],
     usage: "[/FORMAT] [ADDRESS][,COUNT]",
-    help: "Displays memory. Sizes: b h l g (or q): 1, 2, 4, 8 bytes. Formats: x hexadecimal, z signed hexadecimal, o octal, d signed, u unsigned decimal, r in $radix, c character, s string, a the address as symbol, p or S the pointer stored there as symbol, m dump with text, i instruction, I in Intel syntax. P: ADDRESS is physical. The format sticks, and an empty line goes on.",
+    help: "Displays memory. As in gdb, a decimal COUNT may stand before FORMAT instead. Sizes: b h l g (or q): 1, 2, 4, 8 bytes. Formats: x hexadecimal, z signed hexadecimal, o octal, d signed, u unsigned decimal, r in $radix, c character, s string, a the address as symbol, p or S the pointer stored there as symbol, m dump with text, i instruction, I in Intel syntax. P: ADDRESS is physical. The format sticks, and an empty line goes on.",
     group: Group::Memory,
     repeats: Repeats::Walk,
     run: |ddb, mut arguments| {
+        let mut count = None;
         if let Some(modifier) = arguments.modifier {
-            ddb.examine_format = formats(modifier, &ddb.examine_format)?;
-            ddb.examines_physical = modifier.contains('P');
+            let (before, letters) = leading_count(modifier)?;
+            count = before;
+            ddb.examine_format = formats(letters, &ddb.examine_format)?;
+            ddb.examines_physical = letters.contains('P');
         }
         let range = if arguments.is_repeated {
             super::super::dispatch::Range { address: ddb.dot, is_given: false, count: None }
         } else {
             ddb.range(&mut arguments)?
         };
-        ddb.examine(range.address, range.count.unwrap_or(1))
+        if count.is_some() && range.count.is_some() {
+            return Err(CommandError::said(
+                "A count stands before the format or behind the address, not both",
+            ));
+        }
+        ddb.examine(range.address, count.or(range.count).unwrap_or(1))
     },
 };
 
@@ -75,6 +83,17 @@ pub const XB: Command = Command {
         ddb.examine(ddb.dot.wrapping_sub(bytes as u64), 1)
     },
 };
+
+/// Splits the count off that gdb's users write before the format: `x/10i`.
+fn leading_count(modifier: &str) -> Result<(Option<u64>, &str), CommandError> {
+    let letters = modifier.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let digits = &modifier[..modifier.len() - letters.len()];
+    if digits.is_empty() {
+        return Ok((None, letters));
+    }
+    let count = digits.parse().map_err(|_| CommandError::said(format!("{digits} is too large a count")))?;
+    Ok((Some(count), letters))
+}
 
 /// Reads the letters of a modifier: a size holds for the formats behind it.
 fn formats(modifier: &str, before: &[Format]) -> Result<Vec<Format>, CommandError> {
@@ -321,6 +340,9 @@ mod tests {
         let several = formats("bxgd", &before).unwrap();
         assert_eq!(several, [Format { letter: 'x', size_bytes: 1 }, Format { letter: 'd', size_bytes: 8 }]);
         assert!(formats("y", &before).is_err());
+        assert_eq!(leading_count("10i").unwrap(), (Some(10), "i"));
+        assert_eq!(leading_count("gx").unwrap(), (None, "gx"));
+        assert!(leading_count("99999999999999999999x").is_err());
         let dump = formats("m", &several).unwrap();
         for modifier in ["x", "P", "", "s", "a"] {
             assert_eq!(formats(modifier, &dump).unwrap()[0].size_bytes, 4, "{modifier} behind a dump");
