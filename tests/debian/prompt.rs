@@ -67,6 +67,8 @@ const CASES: &[(&str, &str)] = &[
     ),
     ("dmesg ,3", r"^(\[ +\d+\.\d{6}\] .*\n){2}\[ +\d+\.\d{6}\] sysrq: Trigger a crash\n$"),
     ("print {current->comm}", "^\"sh\"\n$"),
+    ("print current->comm", r"^Symbol `current` not found; C stands in braces: \{current->comm\}\n$"),
+    ("x/s current->comm,2", r"; C stands in braces: \{current->comm\}\n$"),
     ("print {current->pid} {current->real_parent->comm}", "^1\n\"swapper/0\"\n$"),
     ("print {((struct task_struct *)&init_task)->comm}", "^\"swapper/0\"\n$"),
     ("print {per_cpu(current_task, 1 - $cpu)->pid}", "^0\n$"),

@@ -2,6 +2,7 @@
 
 use super::commands::{COMMANDS, Command, Repeats};
 use super::expr::{self, ExprError, Scope};
+use super::hints::no_such_command;
 use super::lexer::{Lexer, Token};
 use super::{CommandError, Ddb};
 use std::fmt::Write as _;
@@ -122,7 +123,10 @@ impl Ddb<'_> {
         let depth = self.diversion_depth();
         let result = if line.is_empty() { self.repeat() } else { self.parse_and_run(line) };
         if let Err(error) = result {
-            let _ = writeln!(self.out, "{error}");
+            let _ = match self.hint(line, &error) {
+                Some(hint) => writeln!(self.out, "{error}; {hint}"),
+                None => writeln!(self.out, "{error}"),
+            };
         }
         self.say_if_diverted(depth);
     }
@@ -142,7 +146,7 @@ impl Ddb<'_> {
     pub(super) fn parse_and_run(&mut self, line: &str) -> Result<(), CommandError> {
         self.debugger.find_symbols();
         let mut lexer = self.lexer(line);
-        let command = self.command(&mut lexer)?;
+        let command = self.command(line, &mut lexer)?;
         let Some(command) = command else { return Ok(()) };
         let modifier = lexer.modifier();
         self.repeated = (command.repeats != Repeats::Never).then_some(command);
@@ -154,7 +158,11 @@ impl Ddb<'_> {
     }
 
     /// Reads the name of a command. `None` if a table was shown instead.
-    fn command(&mut self, lexer: &mut Lexer<'_>) -> Result<Option<&'static Command>, CommandError> {
+    fn command(
+        &mut self,
+        line: &str,
+        lexer: &mut Lexer<'_>,
+    ) -> Result<Option<&'static Command>, CommandError> {
         let mut words: Vec<String> = Vec::new();
         loop {
             let before = lexer.clone();
@@ -195,10 +203,7 @@ impl Ddb<'_> {
                     words.pop();
                     words.push(word.to_owned());
                 }
-                Found::None => {
-                    let word = borrowed.join(" ");
-                    return Err(CommandError::said(format!("No such command: {word}; `help` lists them")));
-                }
+                Found::None => return Err(no_such_command(&borrowed.join(" "), line)),
                 Found::Many(names) => {
                     let (word, names) = (borrowed.join(" "), names.join(", "));
                     return Err(CommandError::said(format!("Ambiguous: {word} could be {names}")));
@@ -261,7 +266,7 @@ impl Ddb<'_> {
     pub(super) fn end(&self, lexer: &mut Lexer<'_>) -> Result<(), CommandError> {
         match lexer.peek()? {
             Token::End => Ok(()),
-            _ => Err(CommandError::said(format!("?  `{}` is more than the command takes", lexer.rest()))),
+            _ => Err(CommandError::Surplus(lexer.rest().to_owned())),
         }
     }
 

@@ -10,6 +10,7 @@ mod disassembly;
 mod dispatch;
 mod docs;
 pub mod expr;
+mod hints;
 pub mod lexer;
 mod pager;
 mod prompt;
@@ -48,6 +49,9 @@ pub enum CommandError {
     /// The session's.
     #[error(transparent)]
     Debug(#[from] DebugError),
+    /// Words behind what the command takes.
+    #[error("?  `{0}` is more than the command takes")]
+    Surplus(String),
     /// Anything else: what is wrong, and what would be right.
     #[error("{0}")]
     Said(String),

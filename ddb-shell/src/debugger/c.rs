@@ -63,6 +63,12 @@ impl Debugger<'_> {
         Ok((compile(text, &scope, self.symbols())?, registers))
     }
 
+    /// Whether a text is an expression of C here.
+    #[must_use]
+    pub fn is_c(&self, text: &str) -> bool {
+        self.compiled(text).is_ok()
+    }
+
     fn evaluated(&self, text: &str) -> Result<Value, String> {
         let (program, registers) = self.compiled(text).map_err(|error| error.to_string())?;
         program.evaluate(&self.memory(), &registers).map_err(|error| error.to_string())

@@ -2,6 +2,7 @@
 
 use super::super::CommandError;
 use super::super::dispatch::{Found, find};
+use super::super::hints::no_such_command;
 use super::super::lexer::Token;
 use super::super::prompt::Left;
 use super::diversion::writable_register;
@@ -45,7 +46,7 @@ pub const HELP: Command = Command {
                 let _ = writeln!(ddb.out, "{}", names.join(", "));
                 Ok(())
             }
-            Found::None => Err(CommandError::said(format!("No such command: {}", words.join(" ")))),
+            Found::None => Err(no_such_command(&words.join(" "), &words.join(" "))),
             Found::Many(names) => Err(CommandError::said(format!("Ambiguous: {}", names.join(", ")))),
         }
     },
