@@ -4,7 +4,8 @@
 //! earlier. It is the last one that the vCPU took before, and, where the kernel has saved the registers of what it broke
 //! into, one that was raised there: a report may fault itself, on memory that it only tries to read.
 
-use crate::report::{Scene, vector_name};
+use crate::exceptions::exception_name;
+use crate::report::Scene;
 use crate::symbols::Symbols;
 use boundary::{Icount, Mark};
 use machine::{StopReason, StopSet};
@@ -55,7 +56,7 @@ impl Fault {
     /// `#PF at @12345, by do_work+0x12/0x40 (kernel/work.c:17)`
     #[must_use]
     pub fn describe(&self, symbols: &Symbols<'_>) -> String {
-        let mut text = format!("{} at {}, by ", vector_name(self.vector), Mark::before(self.place.icount));
+        let mut text = format!("{} at {}, by ", exception_name(self.vector), Mark::before(self.place.icount));
         match symbols.function_at(self.rip) {
             Some(function) => text.push_str(&function.to_string()),
             None => text.push_str(&format!("{:#x}", self.rip)),

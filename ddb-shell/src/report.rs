@@ -5,6 +5,7 @@
 //! thinking.
 
 use crate::backtrace::{Frame, backtrace};
+use crate::exceptions::exception_name;
 use crate::kernel::{Task, current_task};
 use crate::symbols::Symbols;
 use boundary::{Mark, TripleFault, TripleFaultStep, VirtualTime};
@@ -293,7 +294,7 @@ fn what(ending: &Ending) -> String {
 
 /// One fault of a triple fault: `#PF, error code 0x2, at memset+0x12/0x40 [0x...], CR2 0xdead: reason`.
 fn fault(step: &TripleFaultStep, symbols: &Symbols<'_>) -> String {
-    let mut text = vector_name(step.vector);
+    let mut text = exception_name(step.vector);
     if let Some(error_code) = step.error_code {
         let _ = write!(text, ", error code {error_code:#x}");
     }
@@ -313,18 +314,6 @@ fn fault(step: &TripleFaultStep, symbols: &Symbols<'_>) -> String {
     }
     let _ = write!(text, ": {}", step.reason);
     text
-}
-
-/// The manual's name of an exception vector (SDM vol. 3 table 6-1).
-pub(crate) fn vector_name(vector: u8) -> String {
-    const NAMES: [&str; 22] = [
-        "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "", "#TS", "#NP", "#SS", "#GP", "#PF",
-        "", "#MF", "#AC", "#MC", "#XM", "#VE", "#CP",
-    ];
-    match NAMES.get(usize::from(vector)) {
-        Some(name) if !name.is_empty() => (*name).to_owned(),
-        _ => format!("vector {vector}"),
-    }
 }
 
 /// The functions in which kernels die: Linux's, and the BSDs' `panic` and `vpanic`.

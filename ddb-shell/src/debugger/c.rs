@@ -80,7 +80,10 @@ impl Debugger<'_> {
     /// It cannot be read, or has no value here.
     pub fn c_value(&self, text: &str) -> Result<u64, String> {
         let value = self.evaluated(text)?;
-        value.as_u64(self.symbols()).ok_or_else(|| format!("`{text}` is no number, but a whole object"))
+        value.as_u64(self.symbols()).ok_or_else(|| match value.place {
+            Some(_) => format!("`{text}` is no number, but a whole object, which lies at `&({text})`"),
+            None => format!("`{text}` is no number, but a whole object"),
+        })
     }
 
     /// Where the object lies that an expression names, and its length in bytes.

@@ -96,13 +96,3 @@ fn every_ending_is_a_sentence() {
         assert!(text.ends_with('.') && !text.ends_with(".."), "{text}");
     }
 }
-
-#[test]
-fn vectors_have_the_manuals_names() {
-    assert_eq!(vector_name(0), "#DE");
-    assert_eq!(vector_name(8), "#DF");
-    assert_eq!(vector_name(14), "#PF");
-    assert_eq!(vector_name(15), "vector 15");
-    assert_eq!(vector_name(21), "#CP");
-    assert_eq!(vector_name(0x80), "vector 128");
-}

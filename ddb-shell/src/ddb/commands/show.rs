@@ -6,6 +6,7 @@ use super::super::{CommandError, Ddb};
 use super::{Command, Group, Repeats};
 use crate::debugger::stepping::linear_rip;
 use crate::debugger::stops::{Entry, Kind};
+use crate::exceptions::exception_name;
 use crate::kernel::printk;
 use machine::Space;
 use machine::cpu::state::Activity;
@@ -205,7 +206,7 @@ impl Ddb<'_> {
             Kind::Exceptions(u32::MAX) => "every exception".to_owned(),
             Kind::Exceptions(vectors) => {
                 let vector = vectors.trailing_zeros() as u8;
-                format!("exception {vector} ({})", super::stops::exception_name(vector))
+                format!("exception {vector} ({})", exception_name(vector))
             }
             Kind::Interrupts(None) => "every interrupt".to_owned(),
             Kind::Interrupts(Some(vector)) => format!("interrupt {vector:#x}"),

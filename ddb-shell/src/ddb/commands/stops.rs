@@ -9,6 +9,7 @@ use super::{Command, Group, Repeats};
 use crate::debugger::Why;
 use crate::debugger::place::{self, Place};
 use crate::debugger::stops::{Condition, Entry, Kind};
+use crate::exceptions::{EXCEPTIONS, exception_name, exception_vector};
 use machine::{Space, StopReason, Watchpoint};
 use std::fmt::Write as _;
 
@@ -56,7 +57,7 @@ pub const DHWATCH: Command = Command {
 pub const STOP: Command = Command {
     names: &["stop"],
     usage: "exception [VECTOR] | interrupt [VECTOR] | syscall [NUMBER] | port FIRST[,LAST] | msr FIRST[,LAST] | text /REGEX/ [if {EXPRESSION}]",
-    help: "Stops behind the delivery of an exception or interrupt, a system call, an access to a port or MSR, or when the console has printed a text. Works in both directions.",
+    help: "Stops behind the delivery of an exception or interrupt, a system call, an access to a port or MSR, or when the console has printed a text. Exceptions and system calls are numbered in decimal; an exception may be named, as in stop exception #PF. Works in both directions.",
     group: Group::Stops,
     repeats: Repeats::Never,
     run: |ddb, mut arguments| {
@@ -155,18 +156,19 @@ impl Ddb<'_> {
             Token::Name(word) if word == "if" => Ok(None),
             _ => expr::optional(&mut arguments.lexer, ddb).map_err(CommandError::from),
         };
-        let vector = |number: Option<u64>, last: u8| match number.map(u8::try_from) {
-            None => Ok(None),
-            Some(Ok(vector)) if vector <= last => Ok(Some(vector)),
-            Some(_) => Err(CommandError::said(format!("A vector here is from 0 to {last:#x}"))),
-        };
         Ok(match event.as_str() {
-            "exception" => match vector(number(self, arguments)?, 31)? {
-                Some(vector) => Kind::Exceptions(1 << vector),
-                None => Kind::Exceptions(u32::MAX),
+            "exception" => Kind::Exceptions(self.exceptions(arguments)?),
+            "interrupt" => match number(self, arguments)?.map(u8::try_from) {
+                None => Kind::Interrupts(None),
+                Some(Ok(vector)) => Kind::Interrupts(Some(vector)),
+                Some(Err(_)) => return Err(CommandError::said("An interrupt's vector is from 0 to 0xff")),
             },
-            "interrupt" => Kind::Interrupts(vector(number(self, arguments)?, 255)?),
-            "syscall" => Kind::Syscalls(number(self, arguments)?),
+            "syscall" => {
+                arguments.lexer.set_radix(10);
+                let call = number(self, arguments);
+                arguments.lexer.set_radix(self.variables.radix as u32);
+                Kind::Syscalls(call?)
+            }
             "port" => {
                 let (first, last) = self.bounds(arguments, u64::from(u16::MAX))?;
                 Kind::Ports(first as u16, last as u16)
@@ -185,6 +187,28 @@ impl Ddb<'_> {
             }
             _ => return Err(usage()),
         })
+    }
+
+    /// Reads the decimal vector or the name of an exception, if one is there: a bit for each that is meant.
+    pub(super) fn exceptions(&mut self, arguments: &mut Arguments<'_>) -> Result<u32, CommandError> {
+        let lexer = &mut arguments.lexer;
+        let is_named = lexer.accept("#");
+        let vector = match lexer.peek()? {
+            Token::Name(word) if !is_named && ["if", "limit"].contains(&word.as_str()) => None,
+            Token::Name(word) if exception_vector(&word).is_some() => {
+                lexer.next()?;
+                exception_vector(&word).map(u64::from)
+            }
+            _ if is_named => {
+                return Err(CommandError::said("No exception has that name: #PF is one, #GP another"));
+            }
+            _ => self.decimal(lexer)?,
+        };
+        match vector {
+            None => Ok(u32::MAX),
+            Some(vector) if vector < u64::from(EXCEPTIONS) => Ok(1 << vector),
+            Some(_) => Err(CommandError::said("Exceptions have the vectors 0 to 31, decimal")),
+        }
     }
 
     fn bounds(&mut self, arguments: &mut Arguments<'_>, max: u64) -> Result<(u64, u64), CommandError> {
@@ -237,34 +261,4 @@ impl Ddb<'_> {
         self.out.push_str(&what);
         "Stopped at".to_owned()
     }
-}
-
-/// The mnemonic of an exception (SDM vol. 3 table 6-1).
-#[must_use]
-pub fn exception_name(vector: u8) -> &'static str {
-    const NAMES: [&str; 22] = [
-        "#DE",
-        "#DB",
-        "NMI",
-        "#BP",
-        "#OF",
-        "#BR",
-        "#UD",
-        "#NM",
-        "#DF",
-        "coprocessor segment overrun",
-        "#TS",
-        "#NP",
-        "#SS",
-        "#GP",
-        "#PF",
-        "reserved",
-        "#MF",
-        "#AC",
-        "#MC",
-        "#XM",
-        "#VE",
-        "#CP",
-    ];
-    NAMES.get(usize::from(vector)).copied().unwrap_or("reserved")
 }

@@ -1,15 +1,14 @@
 //! Going back, going anywhere, and asking the past.
 
 use super::super::dispatch::Arguments;
-use super::super::expr;
 use super::super::lexer::Token;
 use super::super::symbolic::label;
 use super::super::{CommandError, Ddb, INTERRUPTED};
-use super::stops::exception_name;
 use super::{Command, Group, Repeats};
 use crate::debugger::Why;
 use crate::debugger::place;
 use crate::debugger::stepping::linear_rip;
+use crate::exceptions::exception_name;
 use boundary::{Icount, Mark};
 use machine::{Machine, Space, StopReason, StopSet, Watchpoint};
 use replay::{Arrival, Hit, Query};
@@ -247,19 +246,11 @@ pub const CALLS: Command = Command {
 pub const EXCEPTIONS: Command = Command {
     names: &["exceptions"],
     usage: "[VECTOR] [limit COUNT]",
-    help: "Lists every exception in the whole recording, or those of one vector, with the place to seek to.",
+    help: "Lists every exception in the whole recording, or those of one vector (decimal, or a name as in #PF), with the place to seek to.",
     group: Group::Time,
     repeats: Repeats::Never,
     run: |ddb, mut arguments| {
-        let vector = match arguments.lexer.peek()? {
-            Token::Name(word) if word == "limit" => None,
-            _ => expr::optional(&mut arguments.lexer, ddb)?,
-        };
-        let exceptions = match vector {
-            None => u32::MAX,
-            Some(vector @ 0..=31) => 1 << vector,
-            Some(_) => return Err(CommandError::said("Exceptions have vectors 0 to 1f")),
-        };
+        let exceptions = ddb.exceptions(&mut arguments)?;
         let limit = ddb.limit(&mut arguments)?;
         let set = StopSet { exceptions, ..StopSet::default() };
         ddb.list_hits(&set, limit, &|ddb, hit| {
