@@ -73,6 +73,11 @@ const CASES: &[(&str, &str)] = &[
     ("print {((struct task_struct *)&init_task)->comm}", "^\"swapper/0\"\n$"),
     ("print {per_cpu(current_task, 1 - $cpu)->pid}", "^0\n$"),
     ("print {((struct module *)&__this_module)->name}", "^\"dummy\"\n$"),
+    ("whatis task_struct", r"^struct task_struct \{\n"),
+    ("ptype struct list_head", r"^struct list_head \{\n(.*\n){2}\} /\* 16 bytes \*/\n$"),
+    ("whatis current->comm", r"^char \[16\]\n$"),
+    ("whatis nothing_of_the_kind", r"^there is no `nothing_of_the_kind` here\n$"),
+    ("show registers", r"(?m)^cs +0x10\n"),
     ("whatis {*current->thread_pid}", r"(?s)^struct pid \{\n.*/\* +\d+ bytes \*/\n$"),
     (
         "whatis {struct list_head}",

@@ -142,6 +142,7 @@ const CASES: &[Case] = &[
         "x {shelves[0]}",
         r"^`shelves\[0\]` is no number, but a whole object, which lies at `&\(shelves\[0\]\)`\n$",
     ),
+    ("first shelves[0].count > 3", r"(?s)^\[ vCPU \d @\d+ \]"),
     ("first {shelves[0].count > 3}", r"(?s)^\[ vCPU \d @\d+ \]"),
     ("print {shelves[0].count}", r"^4\n$"),
     ("break page_alloc", r"^Breakpoint 1 at page_alloc \[tests/guests/demo/mm.c:\d+\]\n$"),

@@ -140,12 +140,15 @@ impl Debugger<'_> {
     /// # Errors
     /// As [`Debugger::c_value`].
     pub fn c_type(&self, text: &str) -> Result<String, String> {
-        let named = || self.compiled(&format!("*({text} *)0"));
+        let named = |name: &str| self.compiled(&format!("*({name} *)0"));
+        // `task_struct` for `struct task_struct`: there is nothing else that it could be.
+        let tagged =
+            || ["struct", "union", "enum"].iter().find_map(|tag| named(&format!("{tag} {text}")).ok());
         let (program, _) = self.compiled(text).or_else(|error| {
-            named().map_err(|of_name| match of_name {
+            named(text).or_else(|of_name| match of_name {
                 // It reads as a type, but as one that nobody describes.
-                ExprError::UnknownType(_) => of_name.to_string(),
-                _ => error.to_string(),
+                ExprError::UnknownType(_) => Err(of_name.to_string()),
+                _ => tagged().ok_or_else(|| error.to_string()),
             })
         })?;
         Ok(print_type(program.type_ref(), self.symbols()))

@@ -1,5 +1,6 @@
 //! vCPUs and their stacks: `trace`, `alltrace`, `thread`.
 
+use super::super::dispatch::Arguments;
 use super::super::lexer::Token;
 use super::super::{CommandError, Ddb};
 use super::{Command, Group, Repeats};
@@ -123,14 +124,11 @@ pub const LOCALS: Command = Command {
 pub const WHATIS: Command = Command {
     names: &["whatis", "ptype"],
     usage: "{EXPRESSION | TYPE}",
-    help: "Prints the type of an expression of C, or a type by its name, a structure with its members and their offsets.",
+    help: "Prints the type of an expression of C, or a type by its name, a structure with its members and their offsets. The braces may be left out.",
     group: Group::Memory,
     repeats: Repeats::Never,
     run: |ddb, mut arguments| {
-        let Token::Braces(text) = arguments.lexer.next()? else {
-            return Err(CommandError::said(format!("Of what? whatis {}", WHATIS.usage)));
-        };
-        ddb.end(&mut arguments.lexer)?;
+        let text = ddb.c_text(&mut arguments, &WHATIS)?;
         let text = ddb.debugger.c_type(&text).map_err(CommandError::Said)?;
         let _ = writeln!(ddb.out, "{text}");
         Ok(())
@@ -138,6 +136,23 @@ pub const WHATIS: Command = Command {
 };
 
 impl Ddb<'_> {
+    /// Reads C to the end of the line, for a command that takes nothing else: the braces may be left out.
+    pub(super) fn c_text(
+        &self,
+        arguments: &mut Arguments<'_>,
+        command: &Command,
+    ) -> Result<String, CommandError> {
+        if let Token::Braces(text) = arguments.lexer.peek()? {
+            arguments.lexer.next()?;
+            self.end(&mut arguments.lexer)?;
+            return Ok(text);
+        }
+        match arguments.lexer.take_rest() {
+            "" => Err(CommandError::said(format!("Of what? {} {}", command.names[0], command.usage))),
+            text => Ok(text.to_owned()),
+        }
+    }
+
     /// The vCPU of this number, or the current one.
     pub(super) fn vcpu_named(&self, number: Option<u64>) -> Result<usize, CommandError> {
         let Some(number) = number else { return Ok(self.debugger.vcpu) };

@@ -169,14 +169,11 @@ pub const LAST: Command = Command {
 pub const FIRST: Command = Command {
     names: &["first"],
     usage: "{EXPRESSION}",
-    help: "Goes to the first place from the start at which an expression of C holds. What it reads is watched, so that this takes one replay; an expression over registers is not asked at every instruction: break at a place with `if` instead.",
+    help: "Goes to the first place from the start at which an expression of C holds. What it reads is watched, so that this takes one replay; an expression over registers is not asked at every instruction: break at a place with `if` instead. The braces may be left out.",
     group: Group::Time,
     repeats: Repeats::Never,
     run: |ddb, mut arguments| {
-        let Token::Braces(text) = arguments.lexer.next()? else {
-            return Err(CommandError::said(format!("Of what? first {}", FIRST.usage)));
-        };
-        ddb.end(&mut arguments.lexer)?;
+        let text = ddb.c_text(&mut arguments, &FIRST)?;
         let watched = ddb.debugger.c_watched(&text).map_err(CommandError::Said)?;
         let holds = ddb.debugger.c_condition(&text, None).map_err(CommandError::Said)?;
         let watch =
