@@ -5,6 +5,7 @@
 
 use super::symbolic;
 use crate::debugger::Debugger;
+use crate::debugger::stepping::linear_rip;
 use capstone::arch::x86::{ArchMode, ArchSyntax};
 use capstone::prelude::*;
 use iced_x86::{Decoder, DecoderOptions, OpKind};
@@ -52,6 +53,14 @@ impl Disassembler {
         self.text(&bytes[..readable], vaddr, bits, &|target| {
             symbolic::named(debugger.symbols(), target, u64::MAX)
         })
+    }
+
+    /// Where a vCPU is: symbol, colon, instruction, and the source line.
+    pub fn location(&mut self, debugger: &Debugger<'_>, vcpu: usize, max_offset: u64) -> String {
+        let rip = linear_rip(&debugger.machine().cpus()[vcpu]);
+        let label = symbolic::label(debugger.symbols(), rip, max_offset);
+        let line = symbolic::source_line(debugger.symbols(), rip);
+        format!("{label}:\t{}{line}", self.at(debugger, vcpu, rip).0)
     }
 
     /// Renders the first instruction of `bytes`.

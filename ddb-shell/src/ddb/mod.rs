@@ -276,11 +276,6 @@ impl<'a> Ddb<'a> {
 
     /// Symbol, colon, instruction: where a vCPU is.
     fn location(&mut self, vcpu: usize) -> String {
-        let machine = self.debugger.machine();
-        let rip = linear_rip(&machine.cpus()[vcpu]);
-        let label = symbolic::label(self.debugger.symbols(), rip, self.variables.max_offset);
-        let line = symbolic::source_line(self.debugger.symbols(), rip);
-        let (text, _) = self.disassembler.at(&self.debugger, vcpu, rip);
-        format!("{label}:\t{text}{line}")
+        self.disassembler.location(&self.debugger, vcpu, self.variables.max_offset)
     }
 }

@@ -76,6 +76,23 @@ impl Debugger<'_> {
         Ok(why(arrival))
     }
 
+    /// The same, one by one: `every` instruction that comes next is shown.
+    ///
+    /// # Errors
+    /// The target's.
+    pub fn step_each(&mut self, count: u64, every: &mut dyn FnMut(&Debugger<'_>)) -> Result<Why, DebugError> {
+        self.as_one_journey(|debugger| {
+            for _ in 0..count {
+                let why = debugger.step(1)?;
+                every(debugger);
+                if why != Why::Done {
+                    return Ok(why);
+                }
+            }
+            Ok(Why::Done)
+        })
+    }
+
     /// Takes so many instructions of the vCPU back.
     ///
     /// # Errors
@@ -94,14 +111,16 @@ impl Debugger<'_> {
     /// # Errors
     /// The target's.
     pub fn until_call_or_return(&mut self, every: &mut dyn FnMut(&Debugger<'_>)) -> Result<Why, DebugError> {
-        loop {
-            let why = self.step_past_interrupts()?;
-            every(self);
-            let instruction = next_instruction(self.machine(), self.vcpu);
-            if why != Why::Done || instruction.is_none_or(|next| nesting(&next) != Nesting::Flat) {
-                return Ok(why);
+        self.as_one_journey(|debugger| {
+            loop {
+                let why = debugger.step_past_interrupts()?;
+                every(debugger);
+                let instruction = next_instruction(debugger.machine(), debugger.vcpu);
+                if why != Why::Done || instruction.is_none_or(|next| nesting(&next) != Nesting::Flat) {
+                    return Ok(why);
+                }
             }
-        }
+        })
     }
 
     /// Steps to the return that matches: of the function that the cursor is in. `every` instruction is shown with how
@@ -110,6 +129,13 @@ impl Debugger<'_> {
     /// # Errors
     /// The target's.
     pub fn until_matching_return(
+        &mut self,
+        every: &mut dyn FnMut(&Debugger<'_>, usize),
+    ) -> Result<Why, DebugError> {
+        self.as_one_journey(|debugger| debugger.find_matching_return(every))
+    }
+
+    fn find_matching_return(
         &mut self,
         every: &mut dyn FnMut(&Debugger<'_>, usize),
     ) -> Result<Why, DebugError> {
@@ -192,19 +218,31 @@ impl Debugger<'_> {
         }
     }
 
-    /// Goes to the next source line of this function, or out of it, over calls: gdb's `next`. Without source lines, to
-    /// the next instruction.
+    /// Goes to the next source line of this function, or out of it, over calls, `count` times: gdb's `next`. Without source
+    /// lines, to the next instruction.
     ///
     /// # Errors
     /// The target's.
-    pub fn next_line(&mut self) -> Result<Why, DebugError> {
+    pub fn next_lines(&mut self, count: u64) -> Result<Why, DebugError> {
+        self.as_one_journey(|debugger| {
+            let mut why = Why::Done;
+            for _ in 0..count {
+                why = debugger.next_line()?;
+                if why != Why::Done {
+                    break;
+                }
+            }
+            Ok(why)
+        })
+    }
+
+    fn next_line(&mut self) -> Result<Why, DebugError> {
         let line = self.line();
         loop {
             let why = self.step_over()?;
             let here = self.line();
             // A line that begins in its middle, after a return, is finished first.
             if why != Why::Done || line.is_none() || (here.is_some() && here != line) {
-                self.arrived();
                 return Ok(why);
             }
         }
@@ -276,12 +314,25 @@ impl Debugger<'_> {
         Ok(why(self.target.past()?.step_back(vcpu, 1)?))
     }
 
-    /// Goes back to the beginning of the source line before this one, over calls. Without source lines, to the
+    /// Goes back to the beginning of the source line before this one, over calls, `count` times. Without source lines, to the
     /// instruction before.
     ///
     /// # Errors
     /// The target's.
-    pub fn next_line_back(&mut self) -> Result<Why, DebugError> {
+    pub fn next_lines_back(&mut self, count: u64) -> Result<Why, DebugError> {
+        self.as_one_journey(|debugger| {
+            let mut why = Why::Done;
+            for _ in 0..count {
+                why = debugger.next_line_back()?;
+                if why != Why::Done {
+                    break;
+                }
+            }
+            Ok(why)
+        })
+    }
+
+    fn next_line_back(&mut self) -> Result<Why, DebugError> {
         let line = self.line();
         let mut why = self.step_back_over()?;
         while why == Why::Done && line.is_some() && (self.line().is_none() || self.line() == line) {
@@ -297,7 +348,6 @@ impl Debugger<'_> {
                 break;
             }
         }
-        self.arrived();
         Ok(why)
     }
 

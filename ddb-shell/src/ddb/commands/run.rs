@@ -3,7 +3,6 @@
 use super::super::dispatch::Arguments;
 use super::super::{CommandError, Ddb, OUTPUT_BYTES_MAX, TOO_MUCH};
 use super::{Command, Group, Repeats};
-use crate::debugger::Why;
 use crate::debugger::place;
 use crate::debugger::stepping::linear_rip;
 use std::fmt::Write as _;
@@ -40,16 +39,16 @@ pub const STEP: Command = Command {
         let range = ddb.range(&mut arguments)?;
         let from = ddb.debugger.now().icount.0;
         let why = if arguments.modifier == Some("p") {
-            let mut why = Why::Done;
-            for _ in 0..range.count.unwrap_or(1) {
-                why = ddb.debugger.step(1)?;
-                if ddb.has_room() {
-                    ddb.say_instruction();
+            let Ddb { debugger, disassembler, out, variables, .. } = ddb;
+            let why = debugger.step_each(range.count.unwrap_or(1), &mut |debugger| {
+                if out.len() < OUTPUT_BYTES_MAX {
+                    let _ = writeln!(
+                        out,
+                        "{}",
+                        disassembler.location(debugger, debugger.vcpu, variables.max_offset)
+                    );
                 }
-                if why != Why::Done {
-                    break;
-                }
-            }
+            })?;
             ddb.say_if_cut();
             why
         } else {
@@ -122,13 +121,7 @@ pub const N: Command = Command {
     repeats: Repeats::Again,
     run: |ddb, mut arguments| {
         let range = ddb.range(&mut arguments)?;
-        let mut why = Why::Done;
-        for _ in 0..range.count.unwrap_or(1) {
-            why = ddb.debugger.next_line()?;
-            if why != Why::Done {
-                break;
-            }
-        }
+        let why = ddb.debugger.next_lines(range.count.unwrap_or(1))?;
         ddb.say_stop(&why, None);
         Ok(())
     },

@@ -47,13 +47,7 @@ pub const RNEXT: Command = Command {
     repeats: Repeats::Again,
     run: |ddb, mut arguments| {
         let range = ddb.range(&mut arguments)?;
-        let mut why = Why::Done;
-        for _ in 0..range.count.unwrap_or(1) {
-            why = ddb.debugger.next_line_back()?;
-            if why != Why::Done {
-                break;
-            }
-        }
+        let why = ddb.debugger.next_lines_back(range.count.unwrap_or(1))?;
         ddb.say_stop(&why, None);
         Ok(())
     },
