@@ -5,6 +5,7 @@
 mod another_make;
 mod crash;
 mod failures;
+mod gdb;
 mod inside;
 mod module;
 pub mod prompt;

@@ -125,7 +125,7 @@ fn start(ddb: &mut Ddb<'_>, config: &GdbConfig, file: Option<&Path>, slide: i64)
         Some(address) => GdbPort::open("--listen", address, || {})?,
         None => GdbPort::open_silently(&directory.path().join("gdb"))?,
     };
-    let symbols = symbol_file(config, file, directory.path())?;
+    let symbols = symbol_file(ddb, config, file, directory.path())?;
     let mut gdb = Command::new(&config.gdb);
     gdb.args(["-q", "-ex", "set architecture i386:x86-64", "-ex", "set pagination off"]);
     // For editors, which interrupt by a command; it cannot be set any more once there is a guest.
@@ -179,16 +179,23 @@ fn serve_child(ddb: &mut Ddb<'_>, port: &GdbPort, gdb: &mut Child) -> Result<()>
     Ok(())
 }
 
-/// The file with symbols for gdb: that of --symbols, else the kernel if it has any.
-fn symbol_file(config: &GdbConfig, given: Option<&Path>, directory: &Path) -> Result<Option<PathBuf>> {
+/// The file with symbols for gdb: that of --symbols, else the kernel if it has any, else those in its memory.
+fn symbol_file(
+    ddb: &Ddb<'_>,
+    config: &GdbConfig,
+    given: Option<&Path>,
+    directory: &Path,
+) -> Result<Option<PathBuf>> {
     if let Some(file) = given {
         return Ok(Some(file.to_path_buf()));
     }
-    let kernel = config.replay.kernel();
-    if ddb_shell::Symbols::parse(&kernel).is_err() {
-        return Ok(None);
-    }
+    let (kernel, running) = (config.replay.kernel(), ddb.debugger.symbols());
+    let bytes = match (ddb_shell::Symbols::parse(&kernel), running.is_empty()) {
+        (Ok(_), _) => kernel.to_vec(),
+        (Err(_), false) => ddb.debugger.elf_file(),
+        (Err(_), true) => return Ok(None),
+    };
     let path = directory.join("kernel");
-    std::fs::write(&path, kernel.as_slice()).with_context(|| path.display().to_string())?;
+    std::fs::write(&path, bytes).with_context(|| path.display().to_string())?;
     Ok(Some(path))
 }

@@ -5,7 +5,7 @@ use super::stepping::linear_rip;
 use super::stops::Holds;
 use crate::backtrace::Frame;
 use crate::expression::{ExprError, NameScope, PrintStyle, Program, Value, compile, print, print_type};
-use crate::kernel::{TaskInfo, find_types, waiting_registers};
+use crate::kernel::{TaskInfo, call_frame_information, find_types, kernel_memory, waiting_registers};
 use crate::memory::VcpuMemory;
 use crate::registers::Registers;
 use crate::symbols::types::Shape;
@@ -49,6 +49,14 @@ impl Debugger<'_> {
 
     fn memory(&self) -> VcpuMemory<'_> {
         VcpuMemory { machine: self.machine(), vcpu: self.vcpu }
+    }
+
+    /// What is known of the kernel without a file, as one: its symbols, and how to unwind.
+    #[must_use]
+    pub fn elf_file(&self) -> Vec<u8> {
+        let memory = kernel_memory(self.machine(), self.symbols());
+        let frames = memory.and_then(|memory| call_frame_information(self.symbols(), &memory));
+        self.symbols().elf_file(&frames.unwrap_or_default())
     }
 
     /// The kernel's own description of its types, if it has one and has not been looked at yet.

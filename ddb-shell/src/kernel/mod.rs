@@ -6,6 +6,7 @@ mod layout;
 mod module_types;
 mod modules;
 pub(crate) mod orc;
+mod orc_frames;
 pub mod printk;
 pub(crate) mod pt_regs;
 mod task;
@@ -16,6 +17,7 @@ mod tests;
 pub use identity::{KernelIdentity, kernel_identity};
 pub use layout::{find_types, find_vmcoreinfo};
 pub use modules::{Module, find_module_symbols, modules};
+pub use orc_frames::call_frame_information;
 pub use task::{Task, current_address, current_task};
 pub use tasks::{TaskInfo, tasks, waiting_registers};
 

@@ -44,7 +44,7 @@ const NEW: Format = Format { type_mask: 7, end_bit: None, is_renumbered: false }
 
 /// What lies at the address that an entry leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Call,
     Registers,
     InterruptFrame,
@@ -54,12 +54,13 @@ enum Kind {
 
 /// One entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Entry {
-    sp_offset: i64,
-    bp_offset: i64,
-    sp_register: u16,
-    bp_register: u16,
-    kind: Kind,
+pub(super) struct Entry {
+    pub sp_offset: i64,
+    pub bp_offset: i64,
+    /// By its number before Linux 7, as all are here.
+    pub sp_register: u16,
+    pub bp_register: u16,
+    pub kind: Kind,
 }
 
 impl Format {
@@ -117,6 +118,17 @@ impl Format {
         if self.is_renumbered { OLD_NUMBERS[usize::from(number & 0xf)] } else { number & 0xf }
     }
 
+    fn entry(self, bytes: [u8; ENTRY_BYTES as usize]) -> Entry {
+        let word = u16::from_le_bytes([bytes[4], bytes[5]]);
+        Entry {
+            sp_offset: i64::from(i16::from_le_bytes([bytes[0], bytes[1]])),
+            bp_offset: i64::from(i16::from_le_bytes([bytes[2], bytes[3]])),
+            sp_register: self.register(word),
+            bp_register: self.register(word >> 4),
+            kind: self.kind(word),
+        }
+    }
+
     fn kind(self, word: u16) -> Kind {
         let type_number = word >> 8 & self.type_mask;
         if self.end_bit.is_some_and(|bit| word & bit != 0) {
@@ -170,14 +182,21 @@ impl Orc {
         let mut bytes = [0; ENTRY_BYTES as usize];
         let at = tables.entries.wrapping_add(ENTRY_BYTES * low.checked_sub(1)?);
         memory.read(at, &mut bytes).ok()?;
-        let word = u16::from_le_bytes([bytes[4], bytes[5]]);
-        Some(Entry {
-            sp_offset: i64::from(i16::from_le_bytes([bytes[0], bytes[1]])),
-            bp_offset: i64::from(i16::from_le_bytes([bytes[2], bytes[3]])),
-            sp_register: self.format.register(word),
-            bp_register: self.format.register(word >> 4),
-            kind: self.format.kind(word),
-        })
+        Some(self.format.entry(bytes))
+    }
+
+    /// The kernel's own entries, each with the address from which on it holds, in ascending order. `None` if not all can be
+    /// read.
+    pub(super) fn entries(&self, memory: &dyn GuestMemory) -> Option<Vec<(u64, Entry)>> {
+        let count = self.kernel.count.min(COUNT_MAX) as usize;
+        let (mut addresses, mut words) = (vec![0; 4 * count], vec![0; ENTRY_BYTES as usize * count]);
+        memory.read(self.kernel.addresses, &mut addresses).ok()?;
+        memory.read(self.kernel.entries, &mut words).ok()?;
+        let places = (self.kernel.addresses..).step_by(4).zip(addresses.as_chunks().0);
+        let vaddrs = places.map(|(at, bytes)| at.wrapping_add_signed(i32::from_le_bytes(*bytes).into()));
+        let entries = words.as_chunks().0.iter().map(|bytes| self.format.entry(*bytes));
+        let entries: Vec<(u64, Entry)> = vaddrs.zip(entries).collect();
+        entries.is_sorted_by_key(|(vaddr, _)| *vaddr).then_some(entries)
     }
 
     /// The caller of a frame that executes at `vaddr`, and whether it was broken into and not calling. `module` has the tables

@@ -6,7 +6,7 @@ use crate::registers::Registers;
 use machine::cpu::state::{RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP};
 
 /// The general registers in the order in which they lie there.
-const ORDER: [usize; 15] = [15, 14, 13, 12, RBP, RBX, 11, 10, 9, 8, RAX, RCX, RDX, RSI, RDI];
+pub const ORDER: [usize; 15] = [15, 14, 13, 12, RBP, RBX, 11, 10, 9, 8, RAX, RCX, RDX, RSI, RDI];
 /// Where the part begins that the processor pushes: RIP, CS, RFLAGS, RSP, SS.
 pub const INTERRUPT_FRAME: u64 = 128;
 

@@ -5,6 +5,7 @@
 
 mod build_id;
 mod dwarf;
+mod elf_file;
 mod kallsyms;
 mod lines;
 mod module_file;

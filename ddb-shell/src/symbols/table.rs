@@ -162,6 +162,13 @@ impl SymbolTable {
         Some((self.name(nearest).to_owned(), address - nearest.address))
     }
 
+    /// Every symbol: its name, where it begins, how long it is (of data that is not known), and whether it is code.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, u64, u64, bool)> {
+        let code =
+            self.code.iter().map(|entry| (self.name(entry), entry.address, entry.end - entry.address, true));
+        code.chain(self.data.iter().map(|entry| (self.name(entry), entry.address, 0, false)))
+    }
+
     /// All names, in no order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.code.iter().chain(&self.data).map(|entry| self.name(entry))
