@@ -5,6 +5,7 @@
 use crate::fault::Fault;
 use crate::kernel::{KernelIdentity, kernel_identity, kernel_memory, printk};
 use crate::memory::VcpuMemory;
+use crate::registers::KERNEL_SPACE;
 use crate::report::{Scene, failing_vcpu};
 use crate::symbols::{Function, LineInfo, ModuleFiles, OtherBuild, Symbols};
 use boundary::Mark;
@@ -24,8 +25,6 @@ const REPORTERS: [(&str, FailureKind); 3] =
 const CONSOLE_BYTES: usize = 64 << 10;
 /// How many exceptions are kept: other vCPUs take theirs meanwhile.
 const FAULTS_MAX: usize = 64;
-/// Where the upper half of the address space begins.
-const KERNEL_SPACE: u64 = 0xffff_8000_0000_0000;
 /// The longest reason that is read from a format string.
 const REASON_BYTES: usize = 160;
 

@@ -7,6 +7,7 @@
 pub mod backtrace;
 pub mod ddb;
 pub mod debugger;
+mod elf;
 mod exceptions;
 pub mod expression;
 pub mod fault;

@@ -6,14 +6,12 @@
 
 mod notes;
 
+use crate::elf::{HEADER_BYTES, Header, PROGRAM_HEADER_BYTES};
 use crate::kernel::find_vmcoreinfo;
 use machine::Machine;
 use std::io::{self, Write};
 
-const EHDR_BYTES: u64 = 64;
-const PHDR_BYTES: u64 = 56;
 const ET_CORE: u16 = 4;
-const EM_X86_64: u16 = 62;
 const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
 const PAGE_BYTES: u64 = 4096;
@@ -48,8 +46,9 @@ pub fn write(machine: &Machine, out: &mut dyn Write) -> Result<(), VmcoreError> 
     let vmcoreinfo = find_vmcoreinfo(machine).ok_or(VmcoreError::NoVmcoreinfo)?;
     let notes = notes::all(machine.cpus(), &vmcoreinfo);
     let stretches = stretches(machine);
-    let headers = EHDR_BYTES + PHDR_BYTES * (1 + stretches.len() as u64);
-    out.write_all(&ehdr(1 + stretches.len() as u16))?;
+    let program_headers = 1 + stretches.len() as u16;
+    let headers = HEADER_BYTES + PROGRAM_HEADER_BYTES * u64::from(program_headers);
+    out.write_all(&Header { kind: ET_CORE, program_headers, section_headers: (0, 0) }.bytes())?;
     out.write_all(&phdr(PT_NOTE, headers, 0, notes.len() as u64))?;
     let mut at = (headers + notes.len() as u64).next_multiple_of(PAGE_BYTES);
     for stretch in &stretches {
@@ -80,21 +79,6 @@ fn stretches(machine: &Machine) -> Vec<Stretch> {
     found
 }
 
-fn ehdr(headers: u16) -> Vec<u8> {
-    let mut bytes = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-    bytes.extend(ET_CORE.to_le_bytes());
-    bytes.extend(EM_X86_64.to_le_bytes());
-    bytes.extend(1u32.to_le_bytes());
-    bytes.extend(0u64.to_le_bytes());
-    bytes.extend(EHDR_BYTES.to_le_bytes());
-    bytes.extend(0u64.to_le_bytes());
-    bytes.extend(0u32.to_le_bytes());
-    for half in [EHDR_BYTES as u16, PHDR_BYTES as u16, headers, 0, 0, 0] {
-        bytes.extend(half.to_le_bytes());
-    }
-    bytes
-}
-
 fn phdr(kind: u32, offset: u64, paddr: u64, length_bytes: u64) -> Vec<u8> {
     const READ_WRITE_EXECUTE: u32 = 7;
     let flags = if kind == PT_LOAD { READ_WRITE_EXECUTE } else { 0 };
@@ -110,8 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_have_their_lengths() {
-        assert_eq!(ehdr(3).len() as u64, EHDR_BYTES);
-        assert_eq!(phdr(PT_LOAD, 0, 0, 0).len() as u64, PHDR_BYTES);
+    fn a_header_has_its_length() {
+        assert_eq!(phdr(PT_LOAD, 0, 0, 0).len() as u64, PROGRAM_HEADER_BYTES);
     }
 }

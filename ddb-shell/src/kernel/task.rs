@@ -1,6 +1,7 @@
 //! The task that a vCPU executes: `current`, as arch/x86/include/asm/current.h finds it.
 
 use super::Guest;
+use crate::registers::KERNEL_SPACE;
 use crate::symbols::Symbols;
 use machine::Machine;
 use machine::cpu::state::GS;
@@ -22,8 +23,6 @@ impl fmt::Display for Task {
     }
 }
 
-/// The lowest address of a kernel's upper half.
-const KERNEL_SPACE: u64 = 0xffff_8000_0000_0000;
 const NAME_BYTES: usize = 16;
 
 /// What Linux executes on `vcpu`. `None` for another system, or before per-CPU data is set up.

@@ -1,13 +1,15 @@
 //! A running kernel's symbols as an ELF file (gABI chapter 4), for debuggers that read nothing but files: what gdb gets of a
 //! stripped kernel.
 //!
-//! There are no contents but how to unwind: the sections only say what is code and what is data, for a debugger names nothing outside of them.
-//! Left out: symbols of modules, which come and go.
+//! There are no contents but how to unwind: the sections only say what is code and what is data, for a debugger names nothing
+//! outside of them. Offsets of per-CPU variables are absolute symbols. Left out: symbols of modules, which come and go.
 
 use super::Symbols;
+use super::table::TableSymbol;
+use crate::elf::{HEADER_BYTES, Header};
+use crate::registers::KERNEL_SPACE;
 
 const ET_EXEC: u16 = 2;
-const EM_X86_64: u16 = 62;
 const SHT_PROGBITS: u32 = 1;
 const SHT_SYMTAB: u32 = 2;
 const SHT_STRTAB: u32 = 3;
@@ -18,23 +20,11 @@ const SHF_EXECINSTR: u64 = 4;
 const SHN_ABS: u16 = 0xfff1;
 const GLOBAL_OBJECT: u8 = 0x11;
 const GLOBAL_FUNC: u8 = 0x12;
-const EHDR_BYTES: u64 = 64;
-const SHDR_BYTES: u16 = 64;
 const SYM_BYTES: u64 = 24;
-/// Below it are no addresses of a kernel: offsets of per-CPU variables, and constants.
-const UPPER_HALF: u64 = 0xffff_8000_0000_0000;
 /// How far data reaches behind its last symbol.
 const LAST_BYTES: u64 = 4096;
 /// Code and data take turns a few dozen times in a real kernel, and a table of sections has an end.
 const SECTIONS_MAX: usize = 4096;
-
-/// A symbol of the file.
-struct FileSymbol<'a> {
-    name: &'a str,
-    vaddr: u64,
-    length_bytes: u64,
-    is_code: bool,
-}
 
 /// A stretch of code or data.
 struct Section {
@@ -47,34 +37,28 @@ impl Symbols<'_> {
     /// The kernel's symbols where they are, as an ELF file with this `.debug_frame`.
     #[must_use]
     pub fn elf_file(&self, debug_frame: &[u8]) -> Vec<u8> {
-        let mut symbols: Vec<FileSymbol<'_>> = self
-            .table
-            .entries()
-            .map(|(name, link_address, length_bytes, is_code)| {
-                let vaddr = self.relocation.relocate(link_address);
-                FileSymbol { name, vaddr, length_bytes, is_code }
-            })
-            .collect();
+        let mut symbols: Vec<TableSymbol<'_>> = self.table.symbols().collect();
+        symbols.iter_mut().for_each(|symbol| symbol.address = self.relocation.relocate(symbol.address));
         // A stable sort: of several names in one place the first stays first.
-        symbols.sort_by_key(|symbol| symbol.vaddr);
+        symbols.sort_by_key(|symbol| symbol.address);
         file(&symbols, &sections(&symbols), debug_frame)
     }
 }
 
 /// The stretches in which all symbols are of one kind. Too many of them are no kernel's: then all is code.
-fn sections(symbols: &[FileSymbol<'_>]) -> Vec<Section> {
+fn sections(symbols: &[TableSymbol<'_>]) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
-    for symbol in symbols.iter().filter(|symbol| symbol.vaddr >= UPPER_HALF) {
-        let end = symbol.vaddr.saturating_add(symbol.length_bytes.max(1));
+    for symbol in symbols.iter().filter(|symbol| symbol.address >= KERNEL_SPACE) {
+        let end = symbol.address.saturating_add(symbol.length_bytes.max(1));
         match sections.last_mut() {
-            Some(last) if last.is_code == symbol.is_code || last.start == symbol.vaddr => {
+            Some(last) if last.is_code == symbol.is_code || last.start == symbol.address => {
                 last.end = last.end.max(end);
             }
             before => {
                 if let Some(before) = before {
-                    before.end = symbol.vaddr;
+                    before.end = symbol.address;
                 }
-                sections.push(Section { start: symbol.vaddr, end, is_code: symbol.is_code });
+                sections.push(Section { start: symbol.address, end, is_code: symbol.is_code });
             }
         }
     }
@@ -87,16 +71,16 @@ fn sections(symbols: &[FileSymbol<'_>]) -> Vec<Section> {
     sections
 }
 
-fn file(symbols: &[FileSymbol<'_>], sections: &[Section], debug_frame: &[u8]) -> Vec<u8> {
+fn file(symbols: &[TableSymbol<'_>], sections: &[Section], debug_frame: &[u8]) -> Vec<u8> {
     let mut names = vec![0];
     let mut table = vec![0; SYM_BYTES as usize];
     for symbol in symbols {
-        let after = sections.partition_point(|section| section.start <= symbol.vaddr);
-        let section = if symbol.vaddr >= UPPER_HALF { after as u16 } else { SHN_ABS };
+        let after = sections.partition_point(|section| section.start <= symbol.address);
+        let section = if symbol.address >= KERNEL_SPACE { after as u16 } else { SHN_ABS };
         table.extend((names.len() as u32).to_le_bytes());
         table.extend([if symbol.is_code { GLOBAL_FUNC } else { GLOBAL_OBJECT }, 0]);
         table.extend(section.to_le_bytes());
-        table.extend(symbol.vaddr.to_le_bytes());
+        table.extend(symbol.address.to_le_bytes());
         table.extend(symbol.length_bytes.to_le_bytes());
         names.extend(symbol.name.bytes().chain([0]));
     }
@@ -113,11 +97,11 @@ fn file(symbols: &[FileSymbol<'_>], sections: &[Section], debug_frame: &[u8]) ->
             true => (&b".text"[..], SHF_ALLOC | SHF_EXECINSTR),
             false => (&b".data"[..], SHF_ALLOC | SHF_WRITE),
         };
-        let place = [section.start, EHDR_BYTES, section.end - section.start];
+        let place = [section.start, HEADER_BYTES, section.end - section.start];
         headers.extend(shdr(name(text), SHT_NOBITS, flags, place, [0; 2], 0));
     }
     let symtab_number = sections.len() as u16 + 2;
-    let mut offset = EHDR_BYTES;
+    let mut offset = HEADER_BYTES;
     let kinds = [
         (name(b".debug_frame"), SHT_PROGBITS, [0; 2], 0),
         // Linked to the table of its names; the first that is global is number 1.
@@ -129,24 +113,10 @@ fn file(symbols: &[FileSymbol<'_>], sections: &[Section], debug_frame: &[u8]) ->
         headers.extend(shdr(name, kind, 0, [0, offset, part.len() as u64], links, entry_bytes));
         offset += part.len() as u64;
     }
-    let mut bytes = ehdr(offset, symtab_number + 3);
+    let section_headers = (offset, symtab_number + 3);
+    let mut bytes = Header { kind: ET_EXEC, program_headers: 0, section_headers }.bytes();
     parts.iter().for_each(|part| bytes.extend(*part));
     bytes.extend(headers);
-    bytes
-}
-
-fn ehdr(section_headers: u64, sections: u16) -> Vec<u8> {
-    let mut bytes = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-    bytes.extend(ET_EXEC.to_le_bytes());
-    bytes.extend(EM_X86_64.to_le_bytes());
-    bytes.extend(1u32.to_le_bytes());
-    // Neither an entry nor program headers.
-    bytes.extend([0; 16]);
-    bytes.extend(section_headers.to_le_bytes());
-    bytes.extend(0u32.to_le_bytes());
-    for half in [EHDR_BYTES as u16, 0, 0, SHDR_BYTES, sections, sections - 1] {
-        bytes.extend(half.to_le_bytes());
-    }
     bytes
 }
 
@@ -193,13 +163,13 @@ mod tests {
 
     #[test]
     fn code_and_data_that_take_turns_without_end_are_one_section() {
-        let symbol = |number: u64| FileSymbol {
+        let symbol = |number: u64| TableSymbol {
             name: "x",
-            vaddr: BASE + 16 * number,
+            address: BASE + 16 * number,
             length_bytes: 16,
             is_code: number.is_multiple_of(2),
         };
-        let symbols: Vec<FileSymbol<'_>> = (0..100_000).map(symbol).collect();
+        let symbols: Vec<TableSymbol<'_>> = (0..100_000).map(symbol).collect();
         let sections = sections(&symbols);
         assert_eq!(sections.len(), 1);
         assert!(object::File::parse(&*file(&symbols, &sections, &[])).is_ok());

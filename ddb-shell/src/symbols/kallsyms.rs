@@ -22,6 +22,7 @@ mod relative;
 
 use super::table::{Builder, Rank, SymbolTable};
 use crate::memory::GuestRam;
+use crate::registers::KERNEL_SPACE;
 use std::ops::Range;
 
 const PAGE_BYTES: usize = 4096;
@@ -46,8 +47,6 @@ const TEXT_BYTES_MAX: usize = 64 << 20;
 const NAME_BYTES_MAX: usize = 512;
 /// Every so many names there is a marker.
 const MARKER_SPACING: usize = 256;
-/// The upper half of the address space.
-const KERNEL_SPACE: u64 = 0xffff_8000_0000_0000;
 
 /// The symbols of the first kernel in a guest's RAM. Pages that are known to hold zeros are not looked at.
 pub(super) fn find_kallsyms(guest: &dyn GuestRam) -> Option<SymbolTable> {

@@ -46,6 +46,16 @@ struct Entry {
     rank: Rank,
 }
 
+/// A symbol as others see it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TableSymbol<'a> {
+    pub name: &'a str,
+    pub address: u64,
+    /// 0 for data: few say how long they are.
+    pub length_bytes: u64,
+    pub is_code: bool,
+}
+
 /// Names and addresses, sorted. All names lie in one string, so that a kernel's 150 000 symbols are a few
 /// allocations.
 #[derive(Clone, Debug, Default)]
@@ -162,11 +172,16 @@ impl SymbolTable {
         Some((self.name(nearest).to_owned(), address - nearest.address))
     }
 
-    /// Every symbol: its name, where it begins, how long it is (of data that is not known), and whether it is code.
-    pub fn entries(&self) -> impl Iterator<Item = (&str, u64, u64, bool)> {
-        let code =
-            self.code.iter().map(|entry| (self.name(entry), entry.address, entry.end - entry.address, true));
-        code.chain(self.data.iter().map(|entry| (self.name(entry), entry.address, 0, false)))
+    /// Every symbol, code before data.
+    pub fn symbols(&self) -> impl Iterator<Item = TableSymbol<'_>> {
+        let symbol = |entry: &Entry, is_code| TableSymbol {
+            name: self.name(entry),
+            address: entry.address,
+            length_bytes: entry.end - entry.address,
+            is_code,
+        };
+        let code = self.code.iter().map(move |entry| symbol(entry, true));
+        code.chain(self.data.iter().map(move |entry| symbol(entry, false)))
     }
 
     /// All names, in no order.

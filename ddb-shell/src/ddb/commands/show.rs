@@ -8,12 +8,10 @@ use crate::debugger::stepping::linear_rip;
 use crate::debugger::stops::{Entry, Kind};
 use crate::exceptions::exception_name;
 use crate::kernel::printk;
+use crate::registers::KERNEL_SPACE;
 use machine::Space;
 use machine::cpu::state::Activity;
 use std::fmt::Write as _;
-
-/// Where the lower half of the address space ends.
-const LOWER_HALF_END: u64 = 1 << 47;
 
 /// `show registers`
 pub const REGISTERS: Command = Command {
@@ -35,7 +33,7 @@ pub const REGISTERS: Command = Command {
             let value_text = if value == 0 { "0".to_owned() } else { format!("{value:#x}") };
             let symbols = ddb.debugger.symbols();
             // Where Linux's per-CPU variables are offsets, every small number would be one.
-            let is_offset = value < LOWER_HALF_END && symbols.is_per_cpu(value);
+            let is_offset = value < KERNEL_SPACE && symbols.is_per_cpu(value);
             let symbol = named(symbols, value, ddb.variables.max_offset).filter(|_| !is_offset);
             let symbol = symbol.map_or_else(String::new, |symbol| format!("\t{symbol}"));
             let _ = writeln!(text, "{name:<12}{value_text:>18}{symbol}");
