@@ -46,11 +46,12 @@ fn debug_frame(entries: &[(u64, Entry)]) -> Option<Vec<u8>> {
     let mut table = FrameTable::default();
     let mut rest = entries;
     while let [(start, entry), after @ ..] = rest {
-        let alike = rest.iter().take(ROWS_MAX).take_while(|(_, other)| other.kind == entry.kind).count();
+        let kind = described(entry);
+        let alike = rest.iter().take(ROWS_MAX).take_while(|(_, other)| described(other) == kind).count();
         // The last entry of all only says where code ends.
         let rows_count = alike.min(after.len());
         let Some((end, _)) = rest.get(rows_count).filter(|_| rows_count > 0) else { break };
-        if let (Some(cie), Ok(length)) = (common(entry.kind), u32::try_from(end - start)) {
+        if let (Some(cie), Ok(length)) = (common(kind), u32::try_from(end - start)) {
             let cie = table.add_cie(cie);
             let mut rows = FrameDescriptionEntry::new(Address::Constant(*start), length);
             for (vaddr, entry) in &rest[..rows_count] {
@@ -63,6 +64,15 @@ fn debug_frame(entries: &[(u64, Entry)]) -> Option<Vec<u8>> {
     let mut section = DebugFrame::from(EndianVec::new(LittleEndian));
     table.write_debug_frame(&mut section).ok()?;
     Some(section.0.into_vec())
+}
+
+/// What an entry describes. Until 6.3 one that says nothing is a call by no register.
+fn described(entry: &Entry) -> Kind {
+    match entry.kind {
+        Kind::End => Kind::End,
+        kind if (2..=9).contains(&entry.sp_register) => kind,
+        _ => Kind::Undefined,
+    }
 }
 
 /// What all entries of a kind have in common; `None` for those that say nothing.
@@ -173,7 +183,8 @@ mod tests {
             (CODE + 0x30, entry(Kind::End, 0, 0, 0, 0)),
             (CODE + 0x40, entry(Kind::Undefined, 0, 0, 0, 0)),
             (CODE + 0x50, entry(Kind::Call, 8, -8, 0, 0)),
-            (CODE + 0x60, entry(Kind::Undefined, 0, 0, 0, 0)),
+            (CODE + 0x60, entry(Kind::Call, 0, 8, 0, 0)),
+            (CODE + 0x70, entry(Kind::Undefined, 0, 0, 0, 0)),
         ];
         let section = debug_frame(&entries).expect("a section");
         let registers = [X86_64::RA, X86_64::RSP, X86_64::RBP];
@@ -190,7 +201,8 @@ mod tests {
         assert_eq!(at(0x30).map(|(_, [caller, ..])| caller), Some(Some(RegisterRule::Undefined)));
         assert_eq!(at(0x48), None, "nothing is said of it");
         assert!(matches!(at(0x50), Some((CfaRule::Expression(_), rules)) if rules == call));
-        assert_eq!(at(0x60), None, "the last one ends the code");
+        assert_eq!(at(0x60), None, "a call by no register");
+        assert_eq!(at(0x70), None, "the last one ends the code");
     }
 
     #[test]
