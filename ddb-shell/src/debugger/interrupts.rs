@@ -30,6 +30,13 @@ impl Debugger<'_> {
     /// # Errors
     /// The target's.
     pub fn step_past_interrupts(&mut self) -> Result<Why, DebugError> {
+        let stepped = self.pass_interrupts()?;
+        self.arrived();
+        Ok(stepped)
+    }
+
+    /// The same as a part of a longer way.
+    pub(super) fn pass_interrupts(&mut self) -> Result<Why, DebugError> {
         loop {
             let rsp = linear_rsp(&self.machine().cpus()[self.vcpu]);
             let stepped = why(self.target.step(self.vcpu as u8, 1)?);
@@ -40,14 +47,10 @@ impl Debugger<'_> {
                 Some((back, _)) if stepped == Why::Done && self.interrupt_handlers().contains(&rip) => {
                     let passed = self.run_to(&[back], &|at| at == rsp)?;
                     if passed != Why::Done {
-                        self.arrived();
                         return Ok(passed);
                     }
                 }
-                _ => {
-                    self.arrived();
-                    return Ok(stepped);
-                }
+                _ => return Ok(stepped),
             }
         }
     }

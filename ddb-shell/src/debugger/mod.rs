@@ -90,8 +90,6 @@ pub struct Debugger<'a> {
     /// Places stopped at, oldest first, and which of them the cursor is at.
     visited: Vec<Mark>,
     visiting: usize,
-    /// Whether a journey of many steps is being made, which stops only at its end.
-    is_under_way: bool,
 }
 
 impl<'a> Debugger<'a> {
@@ -118,7 +116,6 @@ impl<'a> Debugger<'a> {
             modules_read_at: None,
             visited: vec![here],
             visiting: 0,
-            is_under_way: false,
         }
     }
 
@@ -439,24 +436,9 @@ impl<'a> Debugger<'a> {
         Ok(why(arrival))
     }
 
-    /// Makes one journey of many steps: where they lead through is no place of the history.
-    pub(crate) fn as_one_journey<T>(
-        &mut self,
-        go: impl FnOnce(&mut Self) -> Result<T, DebugError>,
-    ) -> Result<T, DebugError> {
-        let is_part = std::mem::replace(&mut self.is_under_way, true);
-        let result = go(self);
-        self.is_under_way = is_part;
-        self.arrived();
-        result
-    }
-
     /// Notes that the cursor has come to stand somewhere.
     pub(crate) fn arrived(&mut self) {
         self.frame = 0;
-        if self.is_under_way {
-            return;
-        }
         if self.symbols().is_empty() {
             self.find_symbols();
         }

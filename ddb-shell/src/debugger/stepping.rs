@@ -81,16 +81,29 @@ impl Debugger<'_> {
     /// # Errors
     /// The target's.
     pub fn step_each(&mut self, count: u64, every: &mut dyn FnMut(&Debugger<'_>)) -> Result<Why, DebugError> {
-        self.as_one_journey(|debugger| {
-            for _ in 0..count {
-                let why = debugger.step(1)?;
-                every(debugger);
-                if why != Why::Done {
-                    return Ok(why);
-                }
-            }
-            Ok(Why::Done)
+        self.repeat(count, |debugger| {
+            let stepped = why(debugger.target.step(debugger.vcpu as u8, 1)?);
+            every(debugger);
+            Ok(stepped)
         })
+    }
+
+    /// Makes one journey of so many steps; it ends early where something else ends one. Where they lead through is no place
+    /// of the history.
+    fn repeat(
+        &mut self,
+        count: u64,
+        mut step: impl FnMut(&mut Self) -> Result<Why, DebugError>,
+    ) -> Result<Why, DebugError> {
+        let mut result = Ok(Why::Done);
+        for _ in 0..count {
+            result = step(self);
+            if !matches!(result, Ok(Why::Done)) {
+                break;
+            }
+        }
+        self.arrived();
+        result
     }
 
     /// Takes so many instructions of the vCPU back.
@@ -111,9 +124,9 @@ impl Debugger<'_> {
     /// # Errors
     /// The target's.
     pub fn until_call_or_return(&mut self, every: &mut dyn FnMut(&Debugger<'_>)) -> Result<Why, DebugError> {
-        self.as_one_journey(|debugger| {
+        self.repeat(1, |debugger| {
             loop {
-                let why = debugger.step_past_interrupts()?;
+                let why = debugger.pass_interrupts()?;
                 every(debugger);
                 let instruction = next_instruction(debugger.machine(), debugger.vcpu);
                 if why != Why::Done || instruction.is_none_or(|next| nesting(&next) != Nesting::Flat) {
@@ -132,7 +145,7 @@ impl Debugger<'_> {
         &mut self,
         every: &mut dyn FnMut(&Debugger<'_>, usize),
     ) -> Result<Why, DebugError> {
-        self.as_one_journey(|debugger| debugger.find_matching_return(every))
+        self.repeat(1, |debugger| debugger.find_matching_return(every))
     }
 
     fn find_matching_return(
@@ -143,7 +156,7 @@ impl Debugger<'_> {
         loop {
             let before = next_instruction(self.machine(), self.vcpu);
             let rsp = linear_rsp(&self.machine().cpus()[self.vcpu]);
-            let why = self.step_past_interrupts()?;
+            let why = self.pass_interrupts()?;
             if why != Why::Done {
                 return Ok(why);
             }
@@ -224,16 +237,7 @@ impl Debugger<'_> {
     /// # Errors
     /// The target's.
     pub fn next_lines(&mut self, count: u64) -> Result<Why, DebugError> {
-        self.as_one_journey(|debugger| {
-            let mut why = Why::Done;
-            for _ in 0..count {
-                why = debugger.next_line()?;
-                if why != Why::Done {
-                    break;
-                }
-            }
-            Ok(why)
-        })
+        self.repeat(count, Self::next_line)
     }
 
     fn next_line(&mut self) -> Result<Why, DebugError> {
@@ -320,16 +324,7 @@ impl Debugger<'_> {
     /// # Errors
     /// The target's.
     pub fn next_lines_back(&mut self, count: u64) -> Result<Why, DebugError> {
-        self.as_one_journey(|debugger| {
-            let mut why = Why::Done;
-            for _ in 0..count {
-                why = debugger.next_line_back()?;
-                if why != Why::Done {
-                    break;
-                }
-            }
-            Ok(why)
-        })
+        self.repeat(count, Self::next_line_back)
     }
 
     fn next_line_back(&mut self) -> Result<Why, DebugError> {

@@ -2,7 +2,7 @@
 
 use super::super::dispatch::Arguments;
 use super::super::expr;
-use super::super::lexer::Token;
+use super::super::lexer::{Lexer, Token};
 use super::super::symbolic::label;
 use super::super::{CommandError, Ddb};
 use super::{Command, Group, Repeats};
@@ -152,23 +152,17 @@ impl Ddb<'_> {
     fn event(&mut self, arguments: &mut Arguments<'_>) -> Result<Kind, CommandError> {
         let usage = || CommandError::said(format!("stop {}", STOP.usage));
         let Token::Name(event) = arguments.lexer.next()? else { return Err(usage()) };
-        let number = |ddb: &mut Self, arguments: &mut Arguments<'_>| match arguments.lexer.peek()? {
-            Token::Name(word) if word == "if" => Ok(None),
-            _ => expr::optional(&mut arguments.lexer, ddb).map_err(CommandError::from),
-        };
+        let is_condition = |lexer: &Lexer<'_>| matches!(lexer.peek(), Ok(Token::Name(word)) if word == "if");
         Ok(match event.as_str() {
             "exception" => Kind::Exceptions(self.exceptions(arguments)?),
-            "interrupt" => match number(self, arguments)?.map(u8::try_from) {
-                None => Kind::Interrupts(None),
-                Some(Ok(vector)) => Kind::Interrupts(Some(vector)),
-                Some(Err(_)) => return Err(CommandError::said("An interrupt's vector is from 0 to 0xff")),
-            },
-            "syscall" => {
-                arguments.lexer.set_radix(10);
-                let call = number(self, arguments);
-                arguments.lexer.set_radix(self.variables.radix as u32);
-                Kind::Syscalls(call?)
+            "interrupt" if is_condition(&arguments.lexer) => Kind::Interrupts(None),
+            "interrupt" => {
+                let vector = expr::optional(&mut arguments.lexer, self)?.map(u8::try_from).transpose();
+                let error = |_| CommandError::said("An interrupt's vector is from 0 to 0xff");
+                Kind::Interrupts(vector.map_err(error)?)
             }
+            "syscall" if is_condition(&arguments.lexer) => Kind::Syscalls(None),
+            "syscall" => Kind::Syscalls(self.decimal(&mut arguments.lexer)?),
             "port" => {
                 let (first, last) = self.bounds(arguments, u64::from(u16::MAX))?;
                 Kind::Ports(first as u16, last as u16)
@@ -193,16 +187,20 @@ impl Ddb<'_> {
     pub(super) fn exceptions(&mut self, arguments: &mut Arguments<'_>) -> Result<u32, CommandError> {
         let lexer = &mut arguments.lexer;
         let is_named = lexer.accept("#");
-        let vector = match lexer.peek()? {
-            Token::Name(word) if !is_named && ["if", "limit"].contains(&word.as_str()) => None,
-            Token::Name(word) if exception_vector(&word).is_some() => {
+        let word = match lexer.peek()? {
+            Token::Name(word) => word,
+            _ => String::new(),
+        };
+        let vector = match exception_vector(&word) {
+            Some(vector) => {
                 lexer.next()?;
-                exception_vector(&word).map(u64::from)
+                Some(u64::from(vector))
             }
-            _ if is_named => {
+            None if is_named => {
                 return Err(CommandError::said("No exception has that name: #PF is one, #GP another"));
             }
-            _ => self.decimal(lexer)?,
+            None if ["if", "limit"].contains(&word.as_str()) => None,
+            None => self.decimal(lexer)?,
         };
         match vector {
             None => Ok(u32::MAX),
